@@ -18,10 +18,18 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-__all__ = ["NAME", "Reader", "Tabs", "chromium"]
+__all__ = ["NAME", "TOLD_MS", "Reader", "Tabs", "chromium"]
 
 NAME = "fleet.test"
 """A host name that the browser resolves to this machine, and does not treat as localhost."""
+
+TOLD_MS = 35_000
+"""
+How long an open page may take, in milliseconds, to show what it was told of.
+
+It asks for several changes at once, and then the more rarely the slower the answers are, but twice
+a minute at least. A page that was told of nothing asks after 40 seconds.
+"""
 
 FLAGS = [
     "--no-sandbox",
@@ -43,7 +51,7 @@ def chromium() -> Iterator[Browser]:
     assert path is not None, "there is no chromium on this machine"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        expect.set_options(timeout=8_000)  # less than the interval at which a page polls anyway
+        expect.set_options(timeout=20_000)  # less than the interval at which a page polls anyway
         yield browser
         browser.close()
 
@@ -154,7 +162,7 @@ class Reader:
         for event, listener in heard.items():
             page.on(event, listener)
             self._opened.callback(page.remove_listener, event, listener)
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         page.goto(f"{self.url}{path}")
         return page
 

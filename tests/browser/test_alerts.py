@@ -14,14 +14,13 @@ from playwright.sync_api import Page, expect
 
 import messages
 from alerting import SECRET_KEY
-from browsing import Reader
+from browsing import TOLD_MS, Reader
 from looking import fits, serious
 from receiver.app import Tuning, create_app
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 from sinks import HttpSink, http_sink
 
 SERVER = "/server/acme_web-1"
-LATER = 15_000  # in milliseconds: no event tells that an alarm began, so the page asks later
 HOSTILE = [
     "<script>document.title='owned'</script>",
     '"><img src=x onerror="document.title=\'owned\'">',
@@ -89,11 +88,11 @@ def test_open_pages_tell_of_an_alarm_until_it_is_over(
 
     go_down(receiver, clock)
 
-    expect(page.locator("#alarms-title")).to_have_text("1 alarming now", timeout=LATER)
+    expect(page.locator("#alarms-title")).to_have_text("1 alarming now", timeout=TOLD_MS)
     expect(page).to_have_title("(1) Alerts · Odoo MCP Fleet")
     expect(page.get_by_role("row", name="acme went down").first).to_be_visible()
-    expect(page.locator("#told")).to_contain_text("Down: acme", timeout=LATER)
-    expect(fleet.get_by_role("link", name="Alerts 1 alarming")).to_be_visible(timeout=LATER)
+    expect(page.locator("#told")).to_contain_text("Down: acme", timeout=TOLD_MS)
+    expect(fleet.get_by_role("link", name="Alerts 1 alarming")).to_be_visible(timeout=TOLD_MS)
     page.get_by_role("button", name="Acknowledge acme_web-1").click()
     expect(page.locator("#notice")).to_contain_text("The alarm was acknowledged")
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
@@ -103,9 +102,9 @@ def test_open_pages_tell_of_an_alarm_until_it_is_over(
     wait_until(lambda: receiver.get("/alarms?open=true").json()["count"] == 0)
     clock.advance(40)
 
-    expect(page.locator("#alarms-title")).to_have_text("Nothing is alarming", timeout=LATER)
+    expect(page.locator("#alarms-title")).to_have_text("Nothing is alarming", timeout=TOLD_MS)
     expect(page.locator("#ended")).to_contain_text("recovered")
-    expect(fleet.get_by_role("link", name="Alerts", exact=True)).to_be_visible(timeout=LATER)
+    expect(fleet.get_by_role("link", name="Alerts", exact=True)).to_be_visible(timeout=TOLD_MS)
     wait_until(lambda: len(sink.received) == 2)
     assert ["fleet.alarm", "fleet.end"] == [each.json["type"] for each in sink.received]
 

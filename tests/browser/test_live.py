@@ -19,11 +19,22 @@ from receiver.web.pages.wording import ago, duration
 from servers import ANY_PAUSE_SECONDS, PATIENCE_SECONDS, Clock, receiver_process, serve
 
 BROWSER = b"Chrome"
+ICON = "/static/fleet.svg"
+
+# Resolves when the worker that holds the stream has answered what the page asked it before.
+WORKER_ANSWERS = """() => new Promise((resolve) => {
+    const { worker, stream } = document.body.dataset;
+    window.asking ??= new SharedWorker(worker).port;
+    window.asking.onmessage = resolve;
+    window.asking.postMessage({ isVisible: true, address: new URL(stream, document.baseURI).href });
+})"""
 
 
 class Counted:
     """
     An app of which a test can see what browsers ask for, and what they get.
+
+    The icon of the window does not count: a browser loads it whenever it likes.
 
     Attributes:
         requests: The paths of their requests, in order.
@@ -37,7 +48,7 @@ class Counted:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope.get("headers", ()))
-        if BROWSER not in headers.get(b"user-agent", b""):
+        if BROWSER not in headers.get(b"user-agent", b"") or scope.get("path") == ICON:
             await self._app(scope, receive, send)
             return
 
@@ -101,7 +112,7 @@ def test_idle_page_asks_at_most_twice_a_minute_and_for_little(
         receiver.post("/heartbeats", json=beats(30)).raise_for_status()
         for _ in range(30):
             page.clock.run_for(2_000)
-            page.wait_for_timeout(10)  # for the worker, whose clock is not that of the page
+            page.evaluate(WORKER_ANSWERS)  # its clock is not that of the page
 
     assert 1 <= len(app.requests) <= 2 * minutes
     assert {"/"} == set(app.requests)
@@ -129,7 +140,8 @@ def test_storm_of_5000_events_costs_an_open_page_less_than_a_megabyte(
 
 def test_page_of_a_receiver_that_was_stopped_looks_old(reader: Reader, tmp_path: Path) -> None:
     with receiver_process(tmp_path) as process:
-        post = httpx.post(f"{process.url}/heartbeats", json=beats(3), trust_env=False)
+        url, patience = f"{process.url}/heartbeats", PATIENCE_SECONDS
+        post = httpx.post(url, json=beats(3), trust_env=False, timeout=patience)
         post.raise_for_status()
         page = live(evolve(reader, url=process.url).open())
         age = page.locator("tbody time").first
@@ -185,9 +197,11 @@ def test_ages_grow_by_themselves_and_are_told_as_the_server_tells_them(
     receiver.post("/heartbeats", json=beats(1)).raise_for_status()
     page = live(reader.open())
     app.forget()
-    expect(page.locator("tbody time")).to_have_text("2 s ago")
+    expect(page.locator("tbody time")).to_have_text(re.compile(r"^\d+ s ago$"))
     assert len(app.requests) <= 1  # as the stream was opened
 
+    # So that no time passes between what the test says and what the page does.
+    page.evaluate("{ const now = Date.now(); Date.now = () => now; }")
     seconds = [0, 0.9, 1, 1.9, 2, 119, 120, 7199, 7200, 86400, 172799, 172800, 9e6, -5]
     told = page.locator("tbody time").evaluate(
         """(time, seconds) => seconds.map((each) => {
@@ -307,6 +321,7 @@ def test_list_is_walked_and_searched_by_keys(reader: Reader, receiver: httpx.Cli
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="db03", level=1)).to_be_visible()
 
+    page.wait_for_load_state()  # only then the scripts of the new page have run
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")
     expect(dialog).to_be_visible()

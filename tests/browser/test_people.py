@@ -102,6 +102,7 @@ def test_new_key_stays_visible_and_can_be_copied(
     page.get_by_label("Name").fill("New one")
     page.get_by_role("button", name="Make a key").click()
     token = page.locator("#the-key").text_content() or ""
+    page.wait_for_load_state()  # only then the scripts of the new page have run
 
     page.wait_for_timeout(1000)
     button = page.locator("[data-copies]")
@@ -122,6 +123,7 @@ def test_new_key_is_copied_or_selected_by_a_browser_that_refuses_its_clipboard(
     page.get_by_label("Name").fill("New one")
     page.get_by_role("button", name="Make a key").click()
     token = page.locator("#the-key").text_content()
+    page.wait_for_load_state()  # only then the scripts of the new page have run
     button = page.locator("[data-copies]")
 
     page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject())")
@@ -153,8 +155,9 @@ def test_page_shows_the_sign_in_form_when_its_session_ends(
     fleet.delete(f"/keys/{viewer['id']}").raise_for_status()
 
     for path, page in pages.items():
-        expect(page.get_by_label("Your key")).to_be_visible(timeout=15_000)
+        expect(page.get_by_label("Your key")).to_be_visible()
         expect(page).to_have_url(f"{reader.url}{path}")
+        page.wait_for_load_state()  # with what the page itself consists of
     asked.clear()
     page.wait_for_timeout(4000)
     assert [] == asked
@@ -169,7 +172,7 @@ def test_page_asks_for_a_key_once_the_receiver_has_one(
 
     keep(database_url, made("viewer")[0])
 
-    expect(page.get_by_label("Your key")).to_be_visible(timeout=15_000)
+    expect(page.get_by_label("Your key")).to_be_visible()
     reader.expect_complaint("401")
 
 
@@ -189,6 +192,7 @@ def test_link_from_another_site_keeps_the_session(
     expect(page).to_have_url(f"{reader.url}{SERVER}")
 
     page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#notice")).to_have_text("You are signed out.")
     page.goto("about:blank")
     page.set_content(f'<a href="{reader.url}{SERVER}">the server</a>')
     page.get_by_role("link").click()
@@ -229,23 +233,29 @@ def test_pages_with_keys_have_no_serious_accessibility_violation(
 
     assert_accessible()
     sign_in(page, "not a key")
+    expect(page.get_by_role("alert")).to_have_text("There is no such key.")
     assert_accessible()
     sign_in(page, held["viewer"])
+    expect(listed(page)).to_have_text(["acme"])
     assert_accessible()
     page.goto(f"{reader.url}/keyring")
     assert_accessible()
     page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#notice")).to_have_text("You are signed out.")
     assert_accessible()
     sign_in(page, held["admin"])
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     for path in (SERVER, f"{SERVER}/delete", "/keyring", f"/keyring/{viewer['id']}/rotate"):
         page.goto(f"{reader.url}{path}")
         assert_accessible()
     page.get_by_role("button", name="Rotate").click()
+    expect(page.locator("#the-key")).to_be_visible()
     assert_accessible()
     page.goto(f"{reader.url}/keyring")
     page.get_by_label("Name").fill("a")
     page.get_by_label("Expires on").fill("2020-01-01")
     page.get_by_role("button", name="Make a key").click()
+    expect(page.get_by_role("alert")).to_be_visible()
     assert_accessible()
     for status in ("401", "403", "422"):
         reader.expect_complaint(status)
