@@ -299,14 +299,15 @@ class TestUsers(ForeignCase):
 
     def test_user_does_not_wait_for_sources_that_hang(self):
         ended = self.hang()
-        self.patch(foreign, "MOST_SECONDS", 2.0)
+        self.patch(foreign, "MOST_SECONDS", 30.0)
+        self.patch(foreign, "MOST_SECONDS_OF_ALL", 30.0)
         for _ in range(4):
             self.add_registry(lambda: ended.wait(60) and [])
 
         shown, told, seconds = self.open()
         self.assertIn("server_info", shown)
         self.assertEqual(["server_info"], told)
-        self.assertLess(seconds, 1.5)
+        self.assertLess(seconds, 10)
 
     def test_user_gets_the_listing_of_the_last_minute(self):
         calls = []
@@ -364,7 +365,8 @@ class TestUsers(ForeignCase):
         begun = time.monotonic()
         addresses = [f"127.0.0.{number}" for number in range(2, 12)]
         self.assertIsNone(listening_port(self.env, configured=port, addresses=addresses))
-        self.assertLess(time.monotonic() - begun, 1.5)
+        # One after the other, they would cost more than five seconds.
+        self.assertLess(time.monotonic() - begun, 4)
 
     def full_port(self):
         """A listening socket that drops what comes: it accepts nothing, and its queue is full."""
