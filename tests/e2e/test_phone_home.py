@@ -8,12 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from attrs import frozen
 
 from odoo_program import OdooProgram, Server
-from phoning import ACTION, ADDON, let_action_be_due, record_of, wake_scheduler
+from phoning import ACTION, ADDON, get, let_action_be_due, record_of, wake_scheduler
 from servers import Process, receiver_process
 
 # Sends a heartbeat with each token of the variable TOKENS, and the first without one.
@@ -98,11 +97,13 @@ def test_registration_makes_the_server_known(each: PhoningServer) -> None:
     assert record["started_at"] is not None
     assert record["database"] == each.database
     assert record["capabilities"] == ["fleet_status", "register_receiver", "server_info"]
-    assert len(each.server.log.lines(f"Registered {record['server_id']}")) == 1
+    registered = f"Registered {record['server_id']}"  # once the server has read the answer
+    each.server.wait_until(lambda: each.server.log.lines(registered), seconds=INSTALL_SECONDS)
+    assert len(each.server.log.lines(registered)) == 1
 
 
 def test_server_is_listed_with_the_others(each: PhoningServer) -> None:
-    listed = httpx.get(f"{each.receiver.url}/servers", trust_env=False).json()["servers"]
+    listed = get(f"{each.receiver.url}/servers").json()["servers"]
 
     assert each.database in [record["database"] for record in listed]
 

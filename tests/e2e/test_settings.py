@@ -53,6 +53,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
+        expect.set_options(timeout=PAGE_MS)  # Odoo, unlike an open page of a receiver, has no limit
         yield browser
 
 
@@ -191,7 +192,9 @@ def save(page: Page) -> None:
 
 def take_picture(page: Page, path: Path) -> None:
     """Save a screenshot of the addon's block, without notifications."""
-    notification(page).get_by_role("button", name=re.compile("close", re.IGNORECASE)).click()
+    # Not by a click of the mouse, as it also goes by itself, after four seconds.
+    closing = notification(page).get_by_role("button", name=re.compile("close", re.IGNORECASE))
+    closing.evaluate_all("found => found.forEach((each) => each.click())")
     expect(notification(page)).to_have_count(0)
     heading = page.get_by_role("heading", name="MCP Fleet")
     block = page.locator("h2:has-text('MCP Fleet') + .o_settings_container")

@@ -50,7 +50,7 @@ class Tap:
 def tapped(receiver_url: str) -> Iterator[Tap]:
     """Pass each POST request on to the receiver, and its answer back."""
     with (
-        httpx.Client(base_url=receiver_url, trust_env=False) as onward,
+        httpx.Client(base_url=receiver_url, timeout=60, trust_env=False) as onward,
         ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server,
     ):
         tap = Tap(url=f"http://127.0.0.1:{server.server_port}")
