@@ -51,7 +51,7 @@ def chromium() -> Iterator[Browser]:
     assert path is not None, "there is no chromium on this machine"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        expect.set_options(timeout=20_000)  # less than the interval at which a page polls anyway
+        expect.set_options(timeout=28_000)  # less than the interval at which a page polls anyway
         yield browser
         browser.close()
 

@@ -1,6 +1,7 @@
 """Open pages: what they cost, that they tell when they are old, and how they are read."""
 
 import re
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -125,14 +126,17 @@ def test_storm_of_5000_events_costs_an_open_page_less_than_a_megabyte(
     receiver.post("/heartbeats", json=beats(100)).raise_for_status()
     page = live(reader.open())
     app.forget()
+    begun = time.monotonic()
 
     for n in range(50):
         receiver.post("/heartbeats", json=beats(100, hostname=f"host-{n}")).raise_for_status()
 
     expect(page.locator("tbody").get_by_text("host-49").first).to_be_visible(timeout=45_000)
     assert 5_100 <= receiver.get("/events?limit=1").json()["events"][0]["id"]
-    assert app.sent_bytes < 250_000
-    assert len(app.requests) < 15
+    # It asks four times at once, and then once in six seconds.
+    most = 10 + (time.monotonic() - begun) / 6
+    assert len(app.requests) < most
+    assert app.sent_bytes < 20_000 * most
 
 
 # What is old
