@@ -20,8 +20,8 @@ Test = TypeVar("Test", bound=Callable[..., None])
 MORE = int(os.environ.get("FLEET_ATTACK_EXAMPLES", "1"))
 """A factor for the number of examples. With 1, the examples are the same in every run."""
 
-PATIENCE_SECONDS = 10.0
-QUIET_SECONDS = 2.0
+PATIENCE_SECONDS = 60.0
+QUIET_SECONDS = 10.0
 
 _EVERY_STATE = "new,up,late,down,left,superseded,node"
 """The filter that finds the servers in every state, with those that lists leave out."""

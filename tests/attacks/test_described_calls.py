@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from attacks.law import Answer, Target, searched
+from attacks.law import PATIENCE_SECONDS, Answer, Target, searched
 from receiver.web.api import routes
 from receiver.web.openapi import document
 
@@ -48,7 +48,8 @@ def unchanged(running: Target) -> Iterator[Target]:
 
 def call(case: schemathesis.Case[Any], target: Target, session: requests.Session) -> Answer:
     """Make a call, and check that its answer is as described."""
-    response = case.call(base_url=target.url, headers=target.headers, session=session)
+    told: dict[str, Any] = {"headers": target.headers, "timeout": PATIENCE_SECONDS}
+    response = case.call(base_url=target.url, session=session, **told)
     case.validate_response(response, checks=CHECKS)
     answer = Answer(
         status=response.status_code,
