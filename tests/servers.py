@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import socket
 import ssl
 import subprocess
@@ -19,6 +18,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ports import free_port
 from receiver.web.context import Services
 
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -239,20 +239,6 @@ def receiver_process(folder: Path, *options: str, **environ: str) -> Iterator[Pr
         yield process
     finally:
         process.kill()
-
-
-def free_port() -> int:
-    """
-    A port of this machine at which nobody listens, for a program that a test starts.
-
-    It is none of those that the system gives to whoever asks for any port. One of these could be
-    given to another test until the program listens at it, which takes seconds.
-    """
-    while True:
-        port = 10_000 + secrets.randbelow(22_000)  # the system gives those from 32,768 on
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def wait_until(holds: Callable[[], bool], *, every: float = 0.02) -> None:

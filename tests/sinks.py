@@ -16,7 +16,8 @@ from attrs import field, frozen
 from standardwebhooks import Webhook
 
 from messages import Json
-from servers import PATIENCE_SECONDS, free_port
+from ports import free_port
+from servers import PATIENCE_SECONDS
 
 __all__ = ["HttpSink", "Request", "SmtpSink", "closed_port", "http_sink", "smtp_sink"]
 

@@ -16,7 +16,7 @@ import messages
 from agents.programs import Programs
 from browsing import chromium
 from keyring import bearer, keep, made
-from odoo_program import free_port
+from ports import free_port
 from receiver.store import SqlStore
 from servers import receiver_process, wait_until
 

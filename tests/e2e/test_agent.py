@@ -19,7 +19,7 @@ from keyring import bearer, keep, made
 from odoo_program import ADDONS, OdooProgram, Server
 from phoning import ADDON, administrator, get, let_action_run
 from receiver.store import SqlStore
-from servers import Process, receiver_process, wait_until
+from servers import PATIENCE_SECONDS, Process, receiver_process, wait_until
 
 TOOL = "count_users"
 WITH_TOOL, WITHOUT = "shop", "crm"
@@ -51,7 +51,7 @@ print(keys._generate("rpc", "agent", datetime.now() + timedelta(days=1)))
 env.cr.commit()
 """
 
-HEARD_SECONDS = 20
+HEARD_SECONDS = 60
 
 
 @frozen(kw_only=True)
@@ -109,6 +109,7 @@ class Fleet:
             f"{self.receiver.url}/heartbeat",
             json={"server_id": f"{database}_{hostname}", "heartbeat_interval_seconds": 0.5},
             headers=bearer(self.token),
+            timeout=PATIENCE_SECONDS,
             trust_env=False,
         ).raise_for_status()
 

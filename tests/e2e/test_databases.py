@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from odoo_program import ADDONS, USER, OdooProgram, Server, free_port
+from odoo_program import ADDONS, USER, OdooProgram, Server
 from phoning import (
     ADDON,
     administrator,
@@ -25,6 +25,7 @@ from phoning import (
     wait_until_up,
     wake_scheduler,
 )
+from ports import free_port
 from postgres import Postgres, running_postgres
 from provision import provide
 from servers import Process, receiver_process
@@ -60,8 +61,8 @@ PARAMETERS = "SELECT count(*) FROM ir_config_parameter WHERE key LIKE 'mcp.%'"
 NEW_UUID = "UPDATE ir_config_parameter SET value = gen_random_uuid() WHERE key = 'database.uuid'"
 
 FAILED = "Phoning home failed"
-HEARD_SECONDS = 20
-SLACK_SECONDS = 2
+HEARD_SECONDS = 60
+SLACK_SECONDS = 20  # a process without the limit would wait as long as the receiver is there
 
 
 @frozen(kw_only=True)

@@ -19,9 +19,10 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPDeprecationWarning
 
-from odoo_program import ADDONS, OdooProgram, Server, free_port
+from odoo_program import ADDONS, OdooProgram, Server
 from phoning import ADDON, record_of, silent_receiver, wait_until_up
-from servers import NO_AUTHORITIES, Process, receiver_process
+from ports import free_port
+from servers import NO_AUTHORITIES, PATIENCE_SECONDS, Process, receiver_process
 
 DATABASE = "e2e_mcp"
 SERVER_ID = f"{DATABASE}_{socket.gethostname()}"
@@ -183,7 +184,8 @@ def agent(running: Agent) -> Agent:
     running.sql("UPDATE mcp_phone_home_state SET recent_calls = NULL")
     running.call("register_receiver", url=running.receiver.url)
     running.sql("UPDATE mcp_phone_home_state SET recent_calls = NULL")
-    httpx.delete(f"{running.receiver.url}/servers/{quote(SERVER_ID)}", trust_env=False)
+    url, patience = f"{running.receiver.url}/servers/{quote(SERVER_ID)}", PATIENCE_SECONDS
+    httpx.delete(url, timeout=patience, trust_env=False)
     return running
 
 
@@ -311,7 +313,8 @@ def test_refused_request_has_a_reason(agent: Agent) -> None:
 
 def test_there_is_no_stream_and_no_session(agent: Agent) -> None:
     for method in ("GET", "DELETE"):
-        answer = httpx.request(method, agent.url, headers=agent.authorization, trust_env=False)
+        said: dict[str, Any] = {"headers": agent.authorization, "timeout": PATIENCE_SECONDS}
+        answer = httpx.request(method, agent.url, **said, trust_env=False)
         assert (405, "POST") == (answer.status_code, answer.headers["Allow"])
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from odoo_program import OdooProgram, Server, free_port
+from odoo_program import OdooProgram, Server
 from phoning import ADDON, administrator, health, let_action_run, wait_until_up
+from ports import free_port
 from servers import receiver_process
 from tap import Tap, tapped
 
@@ -18,7 +19,7 @@ UPDATE mcp_phone_home_state SET claims = NULL;
 """
 IS_REMEMBERED = "SELECT count(*) FROM ir_config_parameter WHERE key = 'mcp.last_hostname'"
 
-HEARD_SECONDS = 20
+HEARD_SECONDS = 60
 
 
 def test_every_worker_tells_the_start_of_the_main_process(

@@ -16,7 +16,7 @@ import psutil
 import psycopg
 
 from operations.machine import blocks, section
-from operations.proxies import free_port
+from ports import free_port
 from servers import NO_AUTHORITIES, wait_until
 
 LOOPBACK = "127.0.0.1"

@@ -10,7 +10,7 @@ from shutil import copytree
 import httpx
 
 from images.engine import ROOT, Engine
-from operations.proxies import free_port
+from ports import free_port
 from servers import wait_until
 
 RECEIVERS = ("receiver-1", "receiver-2")

@@ -7,7 +7,7 @@ import pytest
 
 import messages
 from images.engine import Engine, program
-from operations.proxies import free_port
+from ports import free_port
 from servers import wait_until
 
 CONFINED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")

@@ -83,7 +83,7 @@ class Terminal:
         self._shell.stdin.close()
         assert self._shell.stdout is not None
         self._shell.stdout.close()
-        self._shell.wait(20)
+        self._shell.wait(60)
 
 
 @contextmanager

@@ -14,9 +14,9 @@ import pytest
 
 import messages
 from manual.terminal import DOCS, INTERRUPT, Terminal, blocks, examples, terminal
-from operations.proxies import free_port
+from ports import free_port
 from postgres import Postgres, running_postgres
-from servers import NO_AUTHORITIES, wait_until
+from servers import NO_AUTHORITIES, PATIENCE_SECONDS, wait_until
 
 ROOT = DOCS.parent
 NAMES = [f"acme_web-{number}" for number in range(5)]
@@ -58,7 +58,7 @@ class Sender:
         self._client = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"},
-            timeout=20,
+            timeout=PATIENCE_SECONDS,
             trust_env=False,
             verify=NO_AUTHORITIES,
         )
@@ -166,6 +166,7 @@ def heard(walk: Walk, key: str) -> dict[str, int]:
     answer = httpx.get(
         f"{walk.url}/servers",
         headers={"Authorization": f"Bearer {key}"},
+        timeout=PATIENCE_SECONDS,
         trust_env=False,
         verify=NO_AUTHORITIES,
     )

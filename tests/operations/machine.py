@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 
 from operations.confined import settings, values
-from operations.proxies import DEPLOY, free_port
-from servers import NO_AUTHORITIES, wait_until
+from operations.proxies import DEPLOY
+from ports import free_port
+from servers import NO_AUTHORITIES, PATIENCE_SECONDS, wait_until
 
 PAGE = DEPLOY.parent / "docs/operations.md"
 TEXT = PAGE.read_text()
@@ -133,7 +134,7 @@ class Machine:
         if self._process is not None:
             self._process.terminate()
             # systemd takes a death by the signal that it has sent for a clean exit.
-            status = self._process.wait(20)
+            status = self._process.wait(PATIENCE_SECONDS)
             assert status in {0, -signal.SIGTERM}, self.log.read_text()
             self._process = None
 
@@ -146,7 +147,11 @@ class Machine:
         """An HTTP client of the receiver, without a proxy between."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         return httpx.Client(
-            base_url=self.url, headers=headers, trust_env=False, verify=NO_AUTHORITIES
+            base_url=self.url,
+            headers=headers,
+            timeout=PATIENCE_SECONDS,
+            trust_env=False,
+            verify=NO_AUTHORITIES,
         )
 
     def _shell(self, script: str) -> str:

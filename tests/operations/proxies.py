@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import trustme
 
-from servers import NO_AUTHORITIES, wait_until
+from ports import free_port
+from servers import NO_AUTHORITIES, PATIENCE_SECONDS, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -64,6 +65,7 @@ class Front:
         return httpx.Client(
             base_url=f"http{'s' if tls else ''}://127.0.0.1:{port}",
             headers={"Host": HOST, **credentials},
+            timeout=PATIENCE_SECONDS,
             transport=httpx.HTTPTransport(verify=self._trust, local_address=address),
         )
 
@@ -113,7 +115,10 @@ def bare_nginx(folder: Path, port: int, directives: str) -> Iterator[httpx.Clien
     with (
         _running(command, front, folder / "error.log"),
         httpx.Client(
-            base_url=f"http://127.0.0.1:{own}", trust_env=False, verify=NO_AUTHORITIES
+            base_url=f"http://127.0.0.1:{own}",
+            timeout=PATIENCE_SECONDS,
+            trust_env=False,
+            verify=NO_AUTHORITIES,
         ) as client,
     ):
         yield client
@@ -187,9 +192,3 @@ def _certificate() -> tuple[trustme.CA, trustme.LeafCert]:
 def _whoever() -> dict[str, str]:
     """User and group of this process, under which the proxies run too."""
     return {"user": getpass.getuser(), "group": grp.getgrgid(os.getegid()).gr_name}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

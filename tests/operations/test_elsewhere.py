@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from keyring import keep, made
-from servers import wait_until
+from servers import PATIENCE_SECONDS, wait_until
 
 # Addresses of the network reserved for benchmarks, 198.18.0.0/15.
 HERE, THERE = "198.18.7.1", "198.18.7.2"
@@ -71,7 +71,7 @@ def database_url(cable: Cable, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_SECONDS)
 
 
 def status(namespace: str, path: str, *options: str, host: str = HERE) -> int:
@@ -80,7 +80,7 @@ def status(namespace: str, path: str, *options: str, host: str = HERE) -> int:
         inside(
             namespace,
             *("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"),
-            *("--max-time", "5", *options, f"http://{host}:{PORT}{path}"),
+            *("--max-time", f"{PATIENCE_SECONDS}", *options, f"http://{host}:{PORT}{path}"),
         ),
         stdout=subprocess.PIPE,
         text=True,

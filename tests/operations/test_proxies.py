@@ -1,6 +1,7 @@
 """A receiver behind nginx and HAProxy, with the shipped configurations."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,15 @@ from starlette.types import Receive, Scope, Send
 
 import messages
 from keyring import keep, made
-from operations.proxies import HOST, Front, bare_nginx, free_port, haproxy, nginx
-from servers import NO_AUTHORITIES, Process, receiver_process, serve, wait_until
+from operations.proxies import HOST, Front, bare_nginx, haproxy, nginx
+from servers import (
+    NO_AUTHORITIES,
+    PATIENCE_SECONDS,
+    Process,
+    receiver_process,
+    serve,
+    wait_until,
+)
 
 PROXIES = {"nginx": nginx, "haproxy": haproxy}
 KIB = 1024
@@ -152,7 +160,7 @@ def test_events_are_not_buffered(running: Site, client: httpx.Client) -> None:
         thread = threading.Thread(target=read)
         thread.start()
         client.post("/heartbeat", json=messages.slim(server_id=name)).raise_for_status()
-        assert seen.wait(3)  # a ping, which would flush a buffer, comes after 15 seconds
+        assert seen.wait(10)  # a ping, which would flush a buffer, comes after 15 seconds
         thread.join()
 
 
@@ -256,7 +264,12 @@ def test_receiver_without_keys_refuses_requests_of_a_bare_nginx(
                 client.post("/heartbeat", json=messages.heartbeat(), headers={"Host": host}),
             )
         ]
-    directly = httpx.get(f"{keyless.url}/servers", trust_env=False, verify=NO_AUTHORITIES)
+    directly = httpx.get(
+        f"{keyless.url}/servers",
+        timeout=PATIENCE_SECONDS,
+        trust_env=False,
+        verify=NO_AUTHORITIES,
+    )
 
     assert [(403, "no_keys_yet")] * 4 == [(a.status_code, a.json()["code"]) for a in answers]
     assert (200, 0) == (directly.status_code, directly.json()["count"])
@@ -264,8 +277,11 @@ def test_receiver_without_keys_refuses_requests_of_a_bare_nginx(
 
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_stopped_receiver_is_answered_with_503_and_retry_after(proxy: str, tmp_path: Path) -> None:
-    with PROXIES[proxy](tmp_path, free_port()) as front, front.client() as client:
-        answer = client.get("/health")
+    with socket.socket() as stopped:
+        stopped.bind(("127.0.0.1", 0))  # so that nobody else listens there
+        port = stopped.getsockname()[1]
+        with PROXIES[proxy](tmp_path, port) as front, front.client() as client:
+            answer = client.get("/health")
 
     assert (503, "receiver_unavailable") == (answer.status_code, answer.json()["code"])
     assert "5" == answer.headers["retry-after"]

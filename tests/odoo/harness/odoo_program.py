@@ -4,7 +4,6 @@ import itertools
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ports import free_port
 from postgres import Postgres
 from provision import Odoo
 
@@ -276,10 +276,3 @@ def _on_host(name: str | None) -> tuple[str, ...]:
     rights = () if os.geteuid() == 0 else ("--map-root-user",)
     rename = 'hostname "$0" && exec "$@"'
     return ("unshare", "--uts", *rights, "sh", "-c", rename, name)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,7 +13,8 @@ import trustme
 
 from commanding import Command, Said
 from keyring import keep, made
-from servers import PATIENCE_SECONDS, Clock, free_port, wait_until
+from ports import free_port
+from servers import PATIENCE_SECONDS, Clock, wait_until
 
 PROGRAM = "import sys; from receiver.commands import main; sys.exit(main())"
 

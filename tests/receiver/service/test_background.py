@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from receiver.service.background import running
-from servers import PATIENCE_SECONDS, free_port, wait_until
+from ports import free_port
+from servers import PATIENCE_SECONDS, wait_until
 
 DYING_RECEIVER = """
 import asyncio, sys
