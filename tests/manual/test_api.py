@@ -101,6 +101,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
                     wait_until(lambda: bool(client.get("/alarms").json()["alarms"]))
                 command = example.command.replace("https://hooks.example.com", hook.rstrip("/"))
                 status, said = shell.run(command)
+                as_shown = skeleton(shown(said, base)) == skeleton(example.answer)
+                if "--max-time" in command and not as_shown:
+                    # On a slow machine, more time passes until the stream has said all.
+                    status, said = shell.run(command.replace("--max-time 1 ", "--max-time 5 "))
                 ends = _STREAM_ENDED if "--max-time" in command else 0
                 assert ends == status, f"{example.command}\n{said}\n{noted.read_text()[-600:]}"
                 remember(shell, command, said)
