@@ -3,11 +3,11 @@
 import json
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,7 +19,8 @@ import yaml  # type: ignore[import-untyped]  # its stubs are another package
 
 import messages
 from keyring import bearer, keep, made
-from servers import NO_AUTHORITIES, Process, receiver_process, wait_until
+from ports import free_port
+from servers import NO_AUTHORITIES, PATIENCE_SECONDS, Process, receiver_process, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana/fleet.json").read_text())
@@ -28,6 +29,7 @@ RULES = DEPLOY / "prometheus-rules.yml"
 TESTS_OF_RULES = Path(__file__).with_name("rules.test.yml")
 
 Labels = dict[str, str]
+Result = list[tuple[Labels, float]]
 
 
 class Prometheus:
@@ -42,10 +44,20 @@ class Prometheus:
         except httpx.TransportError:
             return False
 
-    def query(self, expression: str) -> list[tuple[Labels, float]]:
+    def query(self, expression: str) -> Result:
         """The labels and the current value of each time series. Raises AssertionError."""
         found = self._ask("query", query=expression)["result"]
         return [(each["metric"], float(each["value"][1])) for each in found]
+
+    def wait_for(self, expected: object, expression: str, seen: Callable[[Result], object]) -> None:
+        """
+        Wait until a query has the expected result, as `seen` shows it.
+
+        It may have none for a second: a scrape that takes longer than the interval has failed.
+        """
+        with suppress(AssertionError):
+            wait_until(lambda: expected == seen(self.query(expression)))
+        assert expected == seen(self.query(expression))
 
     def targets(self) -> dict[str, Labels]:
         """The labels, and the `url`, of each scraped server, by `server_id`."""
@@ -67,8 +79,13 @@ class Prometheus:
         return answer["data"]
 
     def _get(self, path: str, **parameters: str) -> httpx.Response:
-        url = f"{self._url}{path}"
-        return httpx.get(url, params=parameters, trust_env=False, verify=NO_AUTHORITIES)
+        return httpx.get(
+            f"{self._url}{path}",
+            params=parameters,
+            timeout=PATIENCE_SECONDS,
+            trust_env=False,
+            verify=NO_AUTHORITIES,
+        )
 
 
 @contextmanager
@@ -137,6 +154,7 @@ def send(receiver: Process, path: str, message: object, *, key: str | None = Non
         f"{receiver.url}{path}",
         json=message,
         headers=bearer(key),
+        timeout=PATIENCE_SECONDS,
         trust_env=False,
         verify=NO_AUTHORITIES,
     ).raise_for_status()
@@ -144,8 +162,8 @@ def send(receiver: Process, path: str, message: object, *, key: str | None = Non
 
 def metrics(receiver: Process) -> bytes:
     """The receiver's page of metrics."""
-    url = f"{receiver.url}/metrics"
-    return httpx.get(url, trust_env=False, verify=NO_AUTHORITIES).content
+    url, patience = f"{receiver.url}/metrics", PATIENCE_SECONDS
+    return httpx.get(url, timeout=patience, trust_env=False, verify=NO_AUTHORITIES).content
 
 
 def database(folder: Path) -> Path:
@@ -156,12 +174,6 @@ def program(name: str) -> str:
     path = shutil.which(name)
     assert path is not None, f"there is no {name} here; install it with: apt-get install prometheus"
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def queries() -> list[str]:
@@ -178,14 +190,17 @@ def by(label: str, found: list[tuple[Labels, float]]) -> dict[str, float]:
 def test_receiver_is_scraped(receiver: Process, prometheus: Prometheus) -> None:
     instance = f"127.0.0.1:{receiver.port}"
 
-    assert [({"__name__": "up", "instance": instance, "job": "fleet"}, 1.0)] == prometheus.query(
-        'up{job="fleet"}'
+    up = [({"__name__": "up", "instance": instance, "job": "fleet"}, 1.0)]
+    prometheus.wait_for(up, 'up{job="fleet"}', list)
+    prometheus.wait_for(
+        {"production": 1, "": 1},
+        'sum by (stage) (fleet_servers{job="fleet", state="up"})',
+        partial(by, "stage"),
     )
-    assert {"production": 1, "": 1} == by(
-        "stage", prometheus.query('sum by (stage) (fleet_servers{job="fleet", state="up"})')
-    )
-    assert {"accepted": 2, "refused": 1} == by(
-        "outcome", prometheus.query('sum by (outcome) (fleet_messages_total{job="fleet"}) > 0')
+    prometheus.wait_for(
+        {"accepted": 2, "refused": 1},
+        'sum by (outcome) (fleet_messages_total{job="fleet"}) > 0',
+        partial(by, "outcome"),
     )
 
 
@@ -211,7 +226,7 @@ def test_service_discovery_lists_the_servers(receiver: Process, prometheus: Prom
 
 
 def test_servers_are_scraped_at_their_endpoint(prometheus: Prometheus) -> None:
-    assert {"acme_web-1": 1, "far": 0} == by("server_id", prometheus.query('up{job="servers"}'))
+    prometheus.wait_for({"acme_web-1": 1, "far": 0}, 'up{job="servers"}', partial(by, "server_id"))
 
 
 def test_receiver_with_keys_is_scraped_with_a_key(tmp_path: Path) -> None:
@@ -224,7 +239,7 @@ def test_receiver_with_keys_is_scraped_with_a_key(tmp_path: Path) -> None:
         send(receiver, "/heartbeat", beat, key=agents)
         with running_prometheus(tmp_path, receiver, key=token) as prometheus:
             wait_until(lambda: len(prometheus.query("up")) == 2)
-            assert [1.0] == [value for _, value in prometheus.query('up{job="fleet"}')]
+            prometheus.wait_for({"fleet": 1}, 'up{job="fleet"}', partial(by, "job"))
             assert ["acme_web-1"] == [*prometheus.targets()]
 
 
@@ -332,7 +347,7 @@ def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
         [program("promtool"), "check", "config", tmp_path / "prometheus.yml"],
         capture_output=True,
         check=False,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         text=True,
     )
 
@@ -344,7 +359,7 @@ def test_rules_do_what_their_tests_say() -> None:
         [program("promtool"), "test", "rules", TESTS_OF_RULES],
         capture_output=True,
         check=False,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         text=True,
     )
 
@@ -386,8 +401,8 @@ def test_dashboard_variable_lists_the_fleets(prometheus: Prometheus) -> None:
     (variable,) = [v for v in DASHBOARD["templating"]["list"] if v["name"] == "job"]
 
     assert "label_values(fleet_build_info, job)" == variable["definition"]
-    assert {"fleet": 1, "servers": 1} == by(
-        "job", prometheus.query("count by (job) (fleet_build_info)")
+    prometheus.wait_for(
+        {"fleet": 1, "servers": 1}, "count by (job) (fleet_build_info)", partial(by, "job")
     )
 
 
@@ -399,7 +414,7 @@ def test_promtool_accepts_the_metrics(receiver: Process) -> None:
         input=page,
         capture_output=True,
         check=False,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
     )
 
     assert (0, b"", b"") == (checked.returncode, checked.stdout, checked.stderr)
@@ -408,8 +423,9 @@ def test_promtool_accepts_the_metrics(receiver: Process) -> None:
 def test_targets_are_kept_while_the_database_is_unavailable(
     receiver: Process, prometheus: Prometheus
 ) -> None:
+    file = database(receiver.log.parent)
     before, failures = prometheus.targets(), prometheus.failures()
-    with closing(sqlite3.connect(database(receiver.log.parent))) as other:
+    with closing(sqlite3.connect(file, timeout=PATIENCE_SECONDS)) as other:
         other.execute("ALTER TABLE servers RENAME TO gone")
         try:
             wait_until(lambda: prometheus.failures() > failures + 1)
