@@ -34,6 +34,13 @@ How long a worker process of uvicorn may take to begin and to answer the process
 After that it is killed. By default it has five seconds, which a busy machine takes to import all.
 """
 
+DIRECT: dict[str, Any] = {
+    "trust_env": False,
+    "verify": NO_AUTHORITIES,
+    "timeout": PATIENCE_SECONDS,
+}
+"""httpx's options for http:// URLs on this machine: no proxy, and no haste on a busy machine."""
+
 ANY_PAUSE_SECONDS = 1e9
 """
 A value for `absence_seconds` that switches off the receiver's detection of its own downtime.
@@ -74,9 +81,7 @@ def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}",
-            trust_env=False,
-            verify=NO_AUTHORITIES,
-            timeout=PATIENCE_SECONDS,
+            **DIRECT,
         ) as client:
             yield client
     finally:
@@ -202,7 +207,7 @@ class Process:
 
     def wait_until_healthy(self) -> None:
         try:
-            with httpx.Client(trust_env=False, verify=NO_AUTHORITIES) as client:
+            with httpx.Client(**DIRECT) as client:
                 wait_until(lambda: self._is_healthy(client))
         except BaseException:
             self.kill()  # or the process would outlive the tests

@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 import messages
 from receiver.app import Tuning, create_app
 from receiver.connections import Careful, max_connections
-from servers import PATIENCE_SECONDS, Clock, Process, serve, wait_until
+from servers import DIRECT, PATIENCE_SECONDS, Clock, Process, serve, wait_until
 
 POST = b"POST /echo HTTP/1.1\r\nHost: fleet\r\n"
 GET = b"GET /echo HTTP/1.1\r\nHost: fleet\r\n\r\n"
@@ -652,9 +652,8 @@ def test_receiver_never_runs_out_of_file_descriptors(
             raw = stack.enter_context(connected(receiver.port))
             with contextlib.suppress(ConnectionError):
                 raw.sendall(GET if n % 2 else GET[:20])
-        patient: dict[str, Any] = {"trust_env": False, "timeout": PATIENCE_SECONDS}
-        answers = [httpx.get(f"{receiver.url}/health", **patient) for _ in range(10)]
-        taken = httpx.post(f"{receiver.url}/heartbeat", json=messages.heartbeat(), **patient)
+        answers = [httpx.get(f"{receiver.url}/health", **DIRECT) for _ in range(10)]
+        taken = httpx.post(f"{receiver.url}/heartbeat", json=messages.heartbeat(), **DIRECT)
     receiver.terminate()
     receiver.wait()
     log = receiver.log.read_text()

@@ -15,7 +15,7 @@ import pytest
 import messages
 from receiver import app
 from receiver.draining import draining
-from servers import NO_AUTHORITIES, PATIENCE_SECONDS, receiver_process, serve, wait_until
+from servers import DIRECT, PATIENCE_SECONDS, receiver_process, serve, wait_until
 
 SHORT = timedelta(milliseconds=20)
 LONG = timedelta(hours=1)
@@ -95,7 +95,7 @@ def test_receiver_that_is_about_to_stop_says_so(
 def test_receiver_serves_until_it_stops(tmp_path: Path) -> None:
     with (
         receiver_process(tmp_path, FLEET_DRAIN_SECONDS="600") as receiver,
-        httpx.Client(base_url=receiver.url, trust_env=False, verify=NO_AUTHORITIES) as client,
+        httpx.Client(base_url=receiver.url, **DIRECT) as client,
     ):
         receiver.terminate()
         wait_until(lambda: client.get("/health").status_code == 503)

@@ -14,7 +14,7 @@ import pytest
 
 import messages
 from receiver.app import create_app
-from servers import PATIENCE_SECONDS, Process, receiver_process, serve, wait_until
+from servers import DIRECT, PATIENCE_SECONDS, Process, receiver_process, serve, wait_until
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def counts(url: str) -> dict[str, int]:
-    answer = httpx.get(f"{url}/servers", trust_env=False, timeout=PATIENCE_SECONDS)
+    answer = httpx.get(f"{url}/servers", **DIRECT)
     servers = answer.json()["servers"]
     return {server["server_id"]: server["heartbeat_count"] for server in servers}
 
@@ -53,7 +53,7 @@ def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
     acknowledged = {f"s{n}": 0 for n in range(8)}
 
     def phone_home(server_id: str, url: str) -> None:
-        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
+        with httpx.Client(base_url=url, **DIRECT) as client:
             while True:
                 try:
                     answer = client.post("/heartbeat", json=messages.slim(server_id=server_id))
@@ -82,9 +82,9 @@ def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
 
 def test_record_is_unchanged_after_kill_9(tmp_path: Path) -> None:
     with receiver_process(tmp_path) as first:
-        httpx.post(f"{first.url}/register", json=messages.registration(), trust_env=False)
-        httpx.post(f"{first.url}/heartbeat", json=messages.heartbeat(), trust_env=False)
-        before = httpx.get(f"{first.url}/servers/acme_web-1", trust_env=False).json()
+        httpx.post(f"{first.url}/register", json=messages.registration(), **DIRECT)
+        httpx.post(f"{first.url}/heartbeat", json=messages.heartbeat(), **DIRECT)
+        before = httpx.get(f"{first.url}/servers/acme_web-1", **DIRECT).json()
         first.kill()
     with next_receiver(tmp_path) as second:
         after = second.get("/servers/acme_web-1").json()
@@ -135,8 +135,7 @@ def is_taken(process: Process) -> bool:
     answer = httpx.post(
         f"{process.url}/heartbeat",
         json=messages.slim(),
-        trust_env=False,
-        timeout=PATIENCE_SECONDS,
+        **DIRECT,
     )
     assert answer.status_code in {200, 503}
     return answer.status_code == 200

@@ -28,7 +28,7 @@ from receiver.logs import FORMATS, Logs
 from receiver.settings import read_settings
 from receiver.store import Servers
 from receiver.web.headers import begin
-from servers import Clock, Process, serve, wait_until
+from servers import DIRECT, Clock, Process, serve, wait_until
 
 KEY = f"fleetkey_abcdefghij_{'S3cretS3cret' * 4}"[:63]
 HOSTILE = 'a\r\nINFO:     forged\x1b[31m\x85\u2028{"level": "forged"}\x00\u202e\ud800z'
@@ -292,7 +292,7 @@ def test_hostile_message_cannot_forge_a_log_line(tmp_path: Path, log_format: str
     receiver.wait_until_healthy()
     hostname = HOSTILE.replace("\x00", "").replace("\ud800", "")
     name = "a\u2028INFO:     forged\u202e"  # allowed in JSON and in a server_id
-    with httpx.Client(base_url=receiver.url, trust_env=False) as client:
+    with httpx.Client(base_url=receiver.url, **DIRECT) as client:
         for _ in range(2):
             client.post("/heartbeat", json=messages.slim(server_id=name, hostname=hostname))
         client.delete(f"/servers/{quote(name)}")
@@ -318,8 +318,8 @@ def test_hostile_message_cannot_forge_a_log_line(tmp_path: Path, log_format: str
 def test_log_level_and_no_access_log_of_uvicorn_are_kept(tmp_path: Path) -> None:
     receiver = Process(tmp_path, "--no-access-log", "--log-level=warning")
     receiver.wait_until_healthy()
-    httpx.post(f"{receiver.url}/heartbeat", json=messages.slim(server_id="a"), trust_env=False)
-    httpx.delete(f"{receiver.url}/servers/a", trust_env=False)
+    httpx.post(f"{receiver.url}/heartbeat", json=messages.slim(server_id="a"), **DIRECT)
+    httpx.delete(f"{receiver.url}/servers/a", **DIRECT)
     receiver.terminate()
     receiver.wait()
 

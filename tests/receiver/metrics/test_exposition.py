@@ -34,7 +34,7 @@ from receiver.metrics.counters import Metrics
 from receiver.metrics.exposition import version_of
 from receiver.store import SqlStore
 from receiver.store.sql_store import TALLY
-from servers import PATIENCE_SECONDS, Clock, Process, serve, wait_until
+from servers import DIRECT, Clock, Process, serve, wait_until
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana/fleet.json"
 KEPT_SECONDS = 5
@@ -332,8 +332,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 @contextmanager
 def connections(process: Process) -> Iterator[list[httpx.Client]]:
     """Connections that are kept, so many that each worker has some."""
-    patient = httpx.Timeout(PATIENCE_SECONDS)
-    options: dict[str, Any] = {"base_url": process.url, "trust_env": False, "timeout": patient}
+    options: dict[str, Any] = {"base_url": process.url, **DIRECT}
     with ExitStack() as opened:
         yield [opened.enter_context(httpx.Client(**options)) for _ in range(12)]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from receiver.service.background import running
 from ports import free_port
-from servers import PATIENCE_SECONDS, wait_until
+from receiver.service.background import running
+from servers import DIRECT, PATIENCE_SECONDS, wait_until
 
 DYING_RECEIVER = """
 import asyncio, sys
@@ -97,7 +97,7 @@ def test_receiver_whose_group_commit_dies_exits_with_status_1(tmp_path: Path, lo
 
     def has_been_asked() -> bool:
         try:
-            httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
+            httpx.get(f"http://127.0.0.1:{port}/health", **DIRECT)
         except httpx.TransportError:
             return process.poll() is not None
         return True

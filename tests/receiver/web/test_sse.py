@@ -30,7 +30,7 @@ from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
 from receiver.web.routing import Guarded
 from receiver.web.sse import EventStream, event_stream
-from servers import PATIENCE_SECONDS, Clock, Observed, Process, serve, wait_until
+from servers import DIRECT, Clock, Observed, Process, serve, wait_until
 
 pytestmark = pytest.mark.both_databases
 
@@ -195,9 +195,7 @@ def test_reconnecting_client_gets_each_event_once(receiver: httpx.Client) -> Non
     stop = threading.Event()
 
     def go_on() -> None:
-        with httpx.Client(
-            base_url=receiver.base_url, trust_env=False, timeout=PATIENCE_SECONDS
-        ) as other:
+        with httpx.Client(base_url=receiver.base_url, **DIRECT) as other:
             number = 0
             while not stop.is_set():
                 make_events(other, f"s{number}", f"t{number}")
@@ -652,7 +650,7 @@ def test_receiver_with_open_streams_stops_without_waiting_for_clients(
 ) -> None:
     with (
         patient_receiver(tmp_path, FLEET_DATABASE_URL=database_url) as process,
-        httpx.Client(base_url=process.url, trust_env=False, timeout=PATIENCE_SECONDS) as client,
+        httpx.Client(base_url=process.url, **DIRECT) as client,
         stream(process.url) as live,
         stream(process.url, "?kind=deleted") as quiet,
         slow_client(process.url),

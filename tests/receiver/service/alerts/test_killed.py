@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from receiver.store import SqlStore
-from servers import NO_AUTHORITIES, PATIENCE_SECONDS, Process, wait_until
+from servers import DIRECT, Process, wait_until
 from sinks import HttpSink, Request
 from telling import SECRET, add_webhook, delivery, quick_process, settings
 
@@ -36,12 +36,7 @@ def test_message_under_way_when_its_receiver_is_killed_is_sent_again(
     now = datetime.now(timezone.utc)
     with quick_process(tmp_path, **environ) as receiver:
         sink.answer = partial(kill, receiver, 200)
-        with httpx.Client(
-            base_url=receiver.url,
-            verify=NO_AUTHORITIES,
-            trust_env=False,
-            timeout=PATIENCE_SECONDS,
-        ) as client:
+        with httpx.Client(base_url=receiver.url, **DIRECT) as client:
             channel_id = add_webhook(client, sink)
         (channel,) = store.alerts.channels()
         for number in range(3):

@@ -31,7 +31,7 @@ from receiver.store import SqlStore
 from receiver.store.sql_store import Servers
 from receiver.web.agents import mcp_sdk, mcp_server
 from receiver.web.agents.tools import TOOLS
-from servers import PATIENCE_SECONDS, Clock, Process, receiver_process, serve
+from servers import DIRECT, Clock, Process, receiver_process, serve
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def asked(receiver: httpx.Client, ask: Callable[[Client], Awaitable[T]], mode: A
         key = receiver.headers.get("Authorization")
         headers = {} if key is None else {"Authorization": key}
         async with (
-            httpx2.AsyncClient(trust_env=False, headers=headers, timeout=PATIENCE_SECONDS) as http,
+            httpx2.AsyncClient(headers=headers, **DIRECT) as http,
             Client(streamable_http_client(str(url), http_client=http), mode=mode) as agent,
         ):
             return await ask(agent)
@@ -579,7 +579,7 @@ def test_receiver_with_a_listening_agent_stops_within_seconds(
 ) -> None:
     with (
         receiver_process(tmp_path, workers, FLEET_DATABASE_URL=sqlite_url) as process,
-        httpx.Client(base_url=process.url, trust_env=False, timeout=PATIENCE_SECONDS) as client,
+        httpx.Client(base_url=process.url, **DIRECT) as client,
         client.stream("POST", "/mcp", json=LISTEN, headers=LISTENER) as answer,
     ):
         next(answer.iter_raw())
@@ -597,9 +597,7 @@ def test_any_worker_answers_any_request(sqlite_url: str, tmp_path: Path) -> None
     process = Process(tmp_path, *careful, FLEET_DATABASE_URL=sqlite_url)
     process.wait_until_healthy()
     try:
-        with httpx.Client(
-            base_url=process.url, trust_env=False, timeout=PATIENCE_SECONDS
-        ) as client:
+        with httpx.Client(base_url=process.url, **DIRECT) as client:
             send(client)
             for mode in ("auto", "legacy") * 12:  # each agent opens connections of its own
                 assert ["acme_web"] == ids(called(client, "list_servers", mode)), mode

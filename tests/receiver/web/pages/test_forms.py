@@ -29,14 +29,7 @@ from receiver.store.credentials.sessions import Sessions
 from receiver.web.pages.wording import SCOPES
 from receiver.web.routing import Guarded
 from receiver.web.sse import event_stream
-from servers import (
-    ANY_PAUSE_SECONDS,
-    NO_AUTHORITIES,
-    PATIENCE_SECONDS,
-    Clock,
-    serve,
-    wait_until,
-)
+from servers import ANY_PAUSE_SECONDS, DIRECT, Clock, serve, wait_until
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ASKS = 'id="asks"'
@@ -160,9 +153,7 @@ def new_browser(receiver: httpx.Client) -> httpx.Client:
     opened.append(
         httpx.Client(
             base_url=receiver.base_url,
-            trust_env=False,
-            verify=NO_AUTHORITIES,
-            timeout=PATIENCE_SECONDS,
+            **DIRECT,
         )
     )
     return opened[-1]

@@ -11,7 +11,7 @@ import pytest
 import messages
 from keyring import bearer, keep, made
 from receiver.domain.lists.saved_views import MOST_VIEWS
-from servers import NO_AUTHORITIES, PATIENCE_SECONDS
+from servers import DIRECT
 
 SCOPES = {"Grace": "viewer", "Alan": "viewer", "Ada": "admin", "agent": "agent"}
 
@@ -34,9 +34,7 @@ def people(tokens: dict[str, str], receiver: httpx.Client) -> Iterator[dict[str,
         for name, token in tokens.items():
             browser = httpx.Client(
                 base_url=receiver.base_url,
-                trust_env=False,
-                verify=NO_AUTHORITIES,
-                timeout=PATIENCE_SECONDS,
+                **DIRECT,
             )
             found[name] = browsers.enter_context(browser)
             form = {"form": csrf_token(browser, "/sign-in"), "key": token}
