@@ -200,7 +200,8 @@ def claim_description(registry, hostname, digest) -> bool:
     Returns whether the caller got the claim. False for `DESCRIBED_SECONDS` after a process got
     one, so that a receiver which asks again and again costs nothing more, and for
     `REFUSED_SECONDS` when the receiver had refused the description for its size before; also in
-    a read-only database.
+    a read-only database, and while another process sends the first registration of the hostname,
+    which holds the description too.
     """
     return bool(_try_to_store(registry, lambda env: _claim_description(env, hostname, digest)))
 
@@ -291,7 +292,9 @@ def _claim(env, hostname, started_at) -> bool:
 def _claim_description(env, hostname, digest) -> bool:
     claims = _claims(env)
     claimed = f"{hostname}{_TOOLS}{digest}"
-    if claimed in claims:
+    was_registered = any(each.startswith(f"{hostname}{_STARTED}") for each in claims)
+    is_under_way = hostname in claims and not was_registered
+    if claimed in claims or is_under_way:
         return False
     was_refused = f"{_TOO_LARGE}{digest}" in claims
     seconds = REFUSED_SECONDS if was_refused else DESCRIBED_SECONDS

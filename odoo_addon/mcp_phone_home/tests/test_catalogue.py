@@ -18,16 +18,19 @@ from odoo.addons.mcp_phone_home.services.catalogue import described, digest_of
 from odoo.addons.mcp_phone_home.services.lifecycle import on_schedule
 from odoo.addons.mcp_phone_home.services.phone_home import (
     announced,
+    announced_start,
     prepare_heartbeat,
     prepare_registration,
     register_server,
     send_heartbeat,
 )
 from odoo.addons.mcp_phone_home.services.state import (
+    CLAIM_SECONDS,
     DESCRIBED_SECONDS,
     REFUSED_SECONDS,
     TOO_LARGE_SECONDS,
     claim_description,
+    claim_registration,
 )
 from odoo.addons.mcp_phone_home.tools import foreign, listing, registry
 from odoo.addons.mcp_phone_home.tools.descriptions import Description, schema_digest
@@ -544,6 +547,14 @@ class TestWanted(WantedCase):
         self.assertTrue(claim_description(self.env.registry, HERE, digest))
 
         self.assertEqual(["heartbeat"], self.run_action(receiver))
+
+    def test_first_registration_that_another_process_sends_is_not_sent_twice(self):
+        receiver = self.receiver(WANTS, WANTS, CREATED)
+        self.assertTrue(claim_registration(self.env.registry, HERE, started_at=announced_start()))
+
+        self.assertEqual(["heartbeat"], self.run_action(receiver))
+        self.let_pass(CLAIM_SECONDS)  # the other process has not succeeded
+        self.assertEqual(["heartbeat", "heartbeat", "register"], self.run_action(receiver))
 
     def test_each_node_of_a_database_describes_its_tools(self):
         claimed = [claim_description(self.env.registry, host, "a") for host in ("x", "y", "x")]
