@@ -34,6 +34,7 @@ class Outcome:
         sender: The hostname of the server that has sent the message; empty when none was sent.
         hostname: The hostname of a registration that the receiver has accepted; else empty.
         started_at: The start of the server in that registration; else None.
+        described: The digest of the tools that it described; None if it described none.
         endpoint_url: The MCP endpoint that the message announced, if the receiver has accepted
             it; else None.
         wants_registration: Whether the receiver has asked for a registration, since it lacks the
@@ -49,6 +50,7 @@ class Outcome:
     sender: str = ""
     hostname: str = ""
     started_at: datetime | None = None
+    described: str | None = None
     endpoint_url: str | None = None
     wants_registration: bool = False
     too_large: str | None = None
@@ -115,7 +117,12 @@ class Outgoing:
         message = self.message
         outcome = Outcome(endpoint_url=message.endpoint_url, sender=message.hostname)
         if isinstance(message, Registration):
-            return evolve(outcome, hostname=message.hostname, started_at=message.started_at)
+            return evolve(
+                outcome,
+                hostname=message.hostname,
+                started_at=message.started_at,
+                described=message.tools_digest,
+            )
         pace = pace_after(self, receipt, sent_at=sent_at)
         return evolve(
             outcome,

@@ -200,8 +200,8 @@ def claim_description(registry, hostname, digest) -> bool:
     Returns whether the caller got the claim. False for `DESCRIBED_SECONDS` after a process got
     one, so that a receiver which asks again and again costs nothing more, and for
     `REFUSED_SECONDS` when the receiver had refused the description for its size before; also in
-    a read-only database, and while another process sends the first registration of the hostname,
-    which holds the description too.
+    a read-only database, while another process sends the first registration of the hostname,
+    which holds the description too, and for `CLAIM_SECONDS` after a registration with it.
     """
     return bool(_try_to_store(registry, lambda env: _claim_description(env, hostname, digest)))
 
@@ -266,12 +266,16 @@ def _columns_of(outcome) -> dict:
 
 
 def _settle(env, outcome):
-    now = time.time()
+    now, claims = time.time(), _claims(env)
     settled = {
         outcome.hostname: now + SETTLED_SECONDS,
         _server(outcome.hostname, outcome.started_at): now + REGISTERED_SECONDS,
     }
-    _update(env, claims={**_claims(env), **settled})
+    if outcome.described is not None:
+        # A heartbeat that the receiver has answered before may still ask for the description.
+        told = f"{outcome.hostname}{_TOOLS}{outcome.described}"
+        settled[told] = max(now + CLAIM_SECONDS, claims.get(told, now))
+    _update(env, claims={**claims, **settled})
     env["ir.config_parameter"].set_param("mcp.last_hostname", outcome.hostname)
 
 

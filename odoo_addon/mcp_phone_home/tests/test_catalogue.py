@@ -556,6 +556,14 @@ class TestWanted(WantedCase):
         self.let_pass(CLAIM_SECONDS)  # the other process has not succeeded
         self.assertEqual(["heartbeat", "heartbeat", "register"], self.run_action(receiver))
 
+    def test_description_that_was_just_registered_is_not_sent_twice(self):
+        receiver = self.receiver(CREATED, WANTS, WANTS, CREATED)
+        self.assertTrue(register_server(self.env))
+
+        self.assertEqual(["register", "heartbeat"], self.run_action(receiver))
+        self.let_pass(CLAIM_SECONDS)  # a receiver that asks later has lost the description
+        self.assertEqual(["heartbeat", "register"], self.run_action(receiver)[-2:])
+
     def test_each_node_of_a_database_describes_its_tools(self):
         claimed = [claim_description(self.env.registry, host, "a") for host in ("x", "y", "x")]
 
