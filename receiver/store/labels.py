@@ -245,7 +245,8 @@ def _locked(
     wanted = _with_families(connection, ids)
     rows = read_rows(dialect, connection, sorted(wanted), cache)
     dialect.lock_events(connection)
-    # Whoever creates a server of these databases now waits for the lock; some came before it.
+    # A transaction that adds a server to these databases takes this lock too, so none can do so
+    # from now on. Servers may have been added after the first query and before the lock.
     late = _with_families(connection, ids) - wanted
     return rows | read_rows(dialect, connection, sorted(late), cache)
 

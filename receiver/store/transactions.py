@@ -108,7 +108,8 @@ class Transactions:
             with unavailable(), self._reading.connect() as connection:
                 yield connection
         finally:
-            # Whoever disposed of the pool meanwhile has not closed what came back to it later.
+            # Another thread may have disposed of the pool meanwhile. That closed idle connections
+            # only, and not this one, which has now returned to the old pool.
             if self._engine.pool is not pool:
                 pool.dispose()
             if self._is_closed:

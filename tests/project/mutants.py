@@ -39,7 +39,8 @@ LIST = Path("tests/contract/surviving_mutants.toml")
 COPIED = ("contract", "tests", "pyproject.toml")
 # These start a Python that knows only what is installed, or test what draws the examples.
 LEFT_OUT = ("test_bare_import.py", "test_strategies.py")
-# Whoever is not in the test file of the same name.
+# The test files of modules that have none with their own name: `test_fields.py`, for instance, is
+# that of `contract/checked.py`.
 FIRST_ASKED = {
     "__init__": "exported_names",
     "checked": "fields",
@@ -53,9 +54,11 @@ PYTEST = (
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
     *(f"--ignore=tests/contract/{name}" for name in LEFT_OUT),
 )
-# Whoever is killed by one of these need not wait for all that Hypothesis draws.
+# Tests without Hypothesis run first, because they take less time: a mutant that one of them kills
+# need not be tried by the others.
 PLAIN = ("-m", "not hypothesis")
-# Who runs the tests has these already, as long as none of them knows the contract.
+# These are imported once, before the processes that run the tests are forked. None of them may
+# import the contract, which is another one in each of these processes.
 LOADED = ("pytest", "hypothesis.strategies", "jsonschema", "attrs", "cattrs.preconf.orjson")
 FORK = get_context("fork")
 TIMEOUT_SECONDS = 300

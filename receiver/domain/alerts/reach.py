@@ -72,7 +72,7 @@ class Reached(NamedTuple):
 @frozen(kw_only=True)
 class Telling:
     """
-    What decides of which servers somebody is told.
+    What decides whether people are told what is wrong with a server.
 
     Attributes:
         has_channel: Whether there is a channel, through which messages are sent.

@@ -191,9 +191,13 @@ def read_alarm(connection: Connection, alarm_id: int) -> Alarm | None:
 
 
 def read_telling(connection: Connection) -> Telling:
-    """What decides of which servers somebody is told: channels, rules, and alarms that last."""
+    """
+    Read what decides whether people are told what is wrong with a server.
+
+    That is whether there are channels; the rules; and the alarms that have not ended.
+    """
     if not read_channels(connection):
-        return Telling()  # a rule has a channel, and an alarm has a rule
+        return Telling()  # every rule has a channel, and every alarm that lasts has a rule
     found = connection.execute(_LASTING).all()
     rules = read_rules(connection)
     fleet = {alarm.id: alarm for alarm in found if alarm.server_id is None}

@@ -107,7 +107,8 @@ def write_deliveries(connection: Connection, made: Collection[Delivery]) -> None
 
 def enqueue(connection: Connection, delivery: Delivery) -> bool:
     """Store a new message, to be sent when it is due; return False when its channel is gone."""
-    # Locks the row: whoever removes the channel now removes the message, too.
+    # As long as this transaction locks the row of the channel, no other one can delete it. One
+    # that waits to do so finds the message afterwards, and deletes it with the channel.
     locked = select(channels.c.id).where(channels.c.id == delivery.channel_id)
     if connection.execute(locked.with_for_update(read=True)).first() is None:
         return False

@@ -173,5 +173,6 @@ _LAST = select(events.c.id, events.c.at).order_by(events.c.id.desc()).limit(1)
 _TOUCH = update(alert_progress).values(
     revision=alert_progress.c.revision + 1, look_at=bindparam("now", type_=Moment)
 )
-# Whoever finds the row locked need not wait: another one is doing the same.
+# Finds no row if another transaction has locked it. To wait would be in vain, because that
+# transaction raises the revision, so that a decision made before is not valid any more.
 _REVISION = select(alert_progress.c.revision).with_for_update(skip_locked=True)

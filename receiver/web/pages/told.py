@@ -1,4 +1,9 @@
-"""Who is told of what is wrong with servers, in groups of servers of which the same is true."""
+"""
+Whether people are told what is wrong with servers, for the pages.
+
+Servers with the same trouble are a group if people are told of all of them or, for the same
+reason, of none of them.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
