@@ -380,6 +380,24 @@ def test_every_credential_that_changes_something_gets_the_status_of_the_table(
     assert row.expected == new_receivers.statuses(row)
 
 
+def test_every_route_that_changes_nothing_answers_an_administrator_on_postgresql(
+    postgresql_url: str, clock: Clock
+) -> None:
+    rows = [row for row in ROWS if not row.changes_something and "admin" in row.expected]
+    with with_keys(postgresql_url, clock) as keyed:
+        answers = {str(row): keyed.status(row, "admin") for row in rows}
+
+    assert {str(row): row.expected["admin"] for row in rows} == answers
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.changes_something], ids=str)
+def test_every_route_that_changes_something_answers_an_administrator_on_postgresql(
+    row: Row, postgresql_url: str, clock: Clock
+) -> None:
+    with with_keys(postgresql_url, clock) as keyed:
+        assert row.expected["admin"] == keyed.status(row, "admin")
+
+
 def test_refused_request_changes_nothing(sqlite_url: str, clock: Clock) -> None:
     with with_keys(sqlite_url, clock) as receiver_under_test:
         admin = receiver_under_test.headers["admin"]
