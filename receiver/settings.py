@@ -10,15 +10,13 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from attrs import field, frozen
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from receiver.domain.agents.registry import DEFAULT_NAMESPACE, is_namespace
 from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS
 from receiver.service.alerts.secret_box import InvalidKey, SecretBox, read_key_file
-from receiver.store import SERVERS_PER_KEY, check_url
+from receiver.store import SERVERS_PER_KEY, URL, check_url, parse_url
 
 __all__ = [
     "MAX_DAYS",
@@ -317,10 +315,7 @@ def _share(text: str) -> float:
 
 
 def _database_url(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):  # ValueError: the port is no number
-        url = None
+    url = parse_url(text)
     if url is not None and url.drivername == "sqlite" and _is_in_file(url):
         check_url(url)
         return url

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 import click
-from sqlalchemy import URL
 
 from receiver.commands.arguments import text
 from receiver.commands.backends import database_of
@@ -18,6 +17,7 @@ from receiver.commands.output import Output
 from receiver.domain.errors import InvalidSetting
 from receiver.settings import read_settings
 from receiver.store import (
+    URL,
     Progress,
     back_up,
     backups_in,

@@ -1,5 +1,7 @@
 """The SQL store: all code that touches the database."""
 
+from sqlalchemy import URL
+
 from receiver.store.alerts import Alerts, OutboxCounts
 from receiver.store.catalogues import Inventory
 from receiver.store.copying import (
@@ -14,7 +16,7 @@ from receiver.store.copying import (
     read_fleet,
     write_fleet,
 )
-from receiver.store.dialects import check_url, listen
+from receiver.store.dialects import check_url, listen, parse_url
 from receiver.store.forgetting import BATCH
 from receiver.store.lists import GroupCount, OnWall
 from receiver.store.ownership import SERVERS_PER_KEY
@@ -25,6 +27,7 @@ from receiver.store.state_changes import StateChange, StateLog
 __all__ = [
     "BATCH",
     "SERVERS_PER_KEY",
+    "URL",
     "Alerts",
     "Examined",
     "GroupCount",
@@ -47,6 +50,7 @@ __all__ = [
     "examine",
     "listen",
     "move",
+    "parse_url",
     "read_fleet",
     "write_fleet",
 ]

@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 from attrs import frozen
-from sqlalchemy import URL
 
 from receiver.commands.backends.backend import Backend
 from receiver.commands.backends.database import DatabaseBackend
 from receiver.commands.context import Print, Surroundings, WrongUse
 from receiver.commands.output import Output
 from receiver.settings import Settings, misspelt, read_settings
-from receiver.store import SqlStore
+from receiver.store import URL, SqlStore
 
 __all__ = ["Context", "Reach", "database_of", "opened", "reaching"]
 

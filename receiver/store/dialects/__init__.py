@@ -15,10 +15,18 @@ from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import listen
 from receiver.store.dialects.postgresql import Postgresql
 from receiver.store.dialects.sqlite import Sqlite
-from receiver.store.dialects.url_parameters import check_url
+from receiver.store.dialects.url_parameters import check_url, parse_url
 from receiver.store.tables import LOCK_SECONDS, IndexEntry
 
-__all__ = ["LOCK_SECONDS", "Dialect", "Identity", "check_url", "dialect_of", "listen"]
+__all__ = [
+    "LOCK_SECONDS",
+    "Dialect",
+    "Identity",
+    "check_url",
+    "dialect_of",
+    "listen",
+    "parse_url",
+]
 
 
 class Dialect(Protocol):

@@ -1,13 +1,21 @@
-"""Checks the query parameters of a database URL before the URL is used."""
+"""Parses a database URL, and checks its query parameters before the URL is used."""
 
 from collections.abc import Mapping
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from receiver.domain.errors import InvalidSetting
 
-__all__ = ["check_url"]
+__all__ = ["check_url", "parse_url"]
+
+
+def parse_url(text: str) -> URL | None:
+    """The parts of a database URL, of any kind of database; None for another text."""
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
+        return None
 
 
 def check_url(url: URL) -> None:
