@@ -59,13 +59,13 @@ def test_named_authority_is_trusted_and_not_the_one_in_the_environment(
     )
 
 
-def test_unknown_authority_is_refused(authority: trustme.CA) -> None:
+def test_certificate_of_an_unknown_authority_is_refused(authority: trustme.CA) -> None:
     assert "the authority that issued it is not known here" in refusal(
         authority.issue_cert("127.0.0.1"), None
     )
 
 
-def test_wrong_name_is_refused(authority: trustme.CA, ca_file: Path) -> None:
+def test_certificate_with_a_wrong_name_is_refused(authority: trustme.CA, ca_file: Path) -> None:
     assert "certificate is not valid for '127.0.0.1'" in refusal(
         authority.issue_cert("fleet.example"), ca_file
     )
@@ -143,7 +143,9 @@ def test_server_without_tls_is_unreachable_with_a_readable_reason(ca_file: Path)
         ),
     ],
 )
-def test_file_without_an_authority_raises(tmp_path: Path, content: bytes | None, why: str) -> None:
+def test_certificate_file_without_an_authority_raises(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -154,7 +156,9 @@ def test_file_without_an_authority_raises(tmp_path: Path, content: bytes | None,
     assert (caught.value.code, caught.value.path) == ("invalid_certificates", str(path))
 
 
-def test_file_with_a_private_key_alone_raises(authority: trustme.CA, tmp_path: Path) -> None:
+def test_certificate_file_with_only_a_private_key_raises(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
     authority.private_key_pem.write_to_path(tmp_path / "key.pem")
 
     with pytest.raises(InvalidCertificates, match="no certificate in PEM"):
@@ -162,7 +166,7 @@ def test_file_with_a_private_key_alone_raises(authority: trustme.CA, tmp_path: P
 
 
 @pytest.mark.parametrize("path", ["", ".", "a\0b"])
-def test_path_of_no_file_raises_and_falls_back_to_no_other_authority(path: str) -> None:
+def test_missing_certificate_file_raises_and_no_other_authority_is_used(path: str) -> None:
     with pytest.raises(InvalidCertificates) as caught:
         trust_only(path)
 

@@ -120,7 +120,7 @@ def test_ctrl_c_ends_the_process_with_status_zero(receiver: str) -> None:
         (["--url=http://host", "s3cret"], "unrecognized arguments: 1\n"),
     ],
 )
-def test_invalid_argument_is_reported(
+def test_invalid_argument_of_the_client_command_is_reported(
     capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
 ) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -191,7 +191,7 @@ def test_heartbeat_is_not_retried(reaction: httpx.Response | Exception) -> None:
     "body",
     [b"", b"OK", b"<html>", b"\xff\xfe", b"[]", b"{}", b'{"heartbeat_count": true}', b"null"],
 )
-def test_success_does_not_depend_on_the_body(status: int, body: bytes) -> None:
+def test_successful_status_is_a_receipt_whatever_the_body_holds(status: int, body: bytes) -> None:
     network = Network(*(httpx.Response(status, content=body) for _ in range(2)))
     with PhoneHomeClient(URL, transport=network) as client:
         beaten = client.heartbeat(BEAT)
@@ -276,7 +276,7 @@ def test_refusal_without_a_problem_document_has_the_code_http_error(
     assert str(error) == f"The receiver at {URL} refused with 502 (http_error)."
 
 
-def test_title_replaces_a_missing_detail() -> None:
+def test_text_of_a_refusal_has_the_title_when_the_detail_is_missing() -> None:
     assert str(failure_of(refusal(500, title="Broken"))).endswith("(http_error): Broken.")
 
 
@@ -357,13 +357,13 @@ def test_empty_batch_sends_no_request() -> None:
         assert [] == client.heartbeats([])
 
 
-def test_more_than_a_thousand_heartbeats_are_split() -> None:
+def test_batch_of_more_than_a_thousand_heartbeats_is_split() -> None:
     sizes = batch_sizes([BEAT] * 2001)
 
     assert [1000, 1000, 1] == sizes
 
 
-def test_more_than_a_mebibyte_is_split() -> None:
+def test_batch_of_more_than_a_mebibyte_is_split() -> None:
     # Each is 524,287 bytes in JSON, so two with comma and brackets exceed 1 MiB by one byte.
     padding = "x" * (524_287 - len('{"server_id":"a","hostname":""}'))
     sizes = batch_sizes([Heartbeat(server_id="a", hostname=padding)] * 3)
@@ -371,7 +371,7 @@ def test_more_than_a_mebibyte_is_split() -> None:
     assert [1, 1, 1] == sizes
 
 
-def test_exactly_a_mebibyte_is_not_split() -> None:
+def test_batch_of_exactly_a_mebibyte_is_not_split() -> None:
     padding = "x" * (524_286 - len('{"server_id":"a","hostname":""}'))
     slimmer = Heartbeat(server_id="a", hostname=padding)
     wider = Heartbeat(server_id="a", hostname=padding + "x")

@@ -89,7 +89,7 @@ def members(count: int) -> list[Member]:
     return [Member(payload=payload) for payload in made_up_fleet(count)]
 
 
-def test_this_host_has_no_tools() -> None:
+def test_payload_of_this_host_has_no_tools() -> None:
     here = IpAddresses(primary="10.0.0.5", all=("10.0.0.5",))
     payload = this_host(HostFacts(hostname="web-1", ip_addresses=here), interval_seconds=30)
 
@@ -214,7 +214,7 @@ def test_server_registers_when_it_is_asked_after_its_clock_was_set_back() -> Non
     assert 3 == len(receiver.registered())
 
 
-def test_server_does_not_register_again_for_what_it_does_not_know() -> None:
+def test_server_does_not_register_again_for_an_unknown_wish() -> None:
     for wants in (["tea"], "registration", None, {"registration": True}):
         receiver = Receiver(answering(wants=wants))
 

@@ -29,11 +29,11 @@ def test_facts_of_this_host_are_its_name_and_addresses() -> None:
     assert facts.ip_addresses.primary in {*source_addresses(), *interface_addresses(), "127.0.0.1"}
 
 
-def test_facts_are_reproducible() -> None:
+def test_facts_of_this_host_are_reproducible() -> None:
     assert host_facts() == host_facts()
 
 
-def test_primary_is_the_source_of_the_default_route_and_comes_first() -> None:
+def test_primary_address_is_the_source_of_the_default_route_and_comes_first() -> None:
     found = addresses(
         sources=["10.0.0.5", "fd00::5"],
         interfaces=["192.168.1.9", "fd00::5", "10.0.0.5", "10.0.0.1"],
@@ -42,13 +42,13 @@ def test_primary_is_the_source_of_the_default_route_and_comes_first() -> None:
     assert ["10.0.0.5", "10.0.0.1", "192.168.1.9", "fd00::5"] == found
 
 
-def test_primary_is_ipv6_where_there_is_no_other_route() -> None:
+def test_primary_address_is_ipv6_without_an_ipv4_route() -> None:
     found = addresses(sources=["fd00::5"], interfaces=["10.0.0.5", "fd00::5"])
 
     assert ["fd00::5", "10.0.0.5"] == found
 
 
-def test_primary_without_a_route_is_the_first_address() -> None:
+def test_primary_address_without_a_route_is_the_first_address() -> None:
     assert [
         "10.0.0.5",
         "10.0.0.9",
@@ -60,7 +60,7 @@ def test_source_address_of_no_interface_is_included() -> None:
     assert ["10.0.0.5", "fd00::5"] == addresses(sources=["10.0.0.5", "fd00::5"], interfaces=[])
 
 
-def test_loopback_is_left_out_where_there_is_a_network() -> None:
+def test_loopback_address_is_left_out_where_there_is_a_network() -> None:
     found = addresses(
         sources=["10.0.0.5"], interfaces=["127.0.0.1", "127.0.1.1", "::1", "10.0.0.5"]
     )
@@ -122,7 +122,7 @@ def test_interface_addresses_are_only_ipv4_and_ipv6() -> None:
     assert all("." in each or each.count(":") >= 2 for each in interface_addresses())
 
 
-def test_equal_facts_compare_equal() -> None:
+def test_equal_facts_of_a_host_compare_equal() -> None:
     assert host_facts(hostname=lambda: "web-1", sources=list, interfaces=list) == HostFacts(
         hostname="web-1", ip_addresses=NO_NETWORK
     )

@@ -7,11 +7,11 @@ from client.made_up import made_up_fleet, rebuilt
 from contract import ServerPayload, structure, unstructure
 
 
-def test_same_seed_makes_the_same_servers() -> None:
+def test_made_up_servers_are_the_same_for_the_same_seed() -> None:
     assert made_up_fleet(20, seed=7) == made_up_fleet(20, seed=7)
 
 
-def test_other_seed_makes_other_servers() -> None:
+def test_made_up_servers_differ_for_another_seed() -> None:
     ids = {each.database_uuid for each in made_up_fleet(20, seed=7)}
 
     assert ids.isdisjoint(each.database_uuid for each in made_up_fleet(20, seed=8))

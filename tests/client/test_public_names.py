@@ -12,7 +12,7 @@ import client
 from client import errors
 
 
-def test_public_names_are_these() -> None:
+def test_client_exports_exactly_the_listed_public_names() -> None:
     assert [
         "BadAnswer",
         "CallFailed",

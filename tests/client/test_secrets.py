@@ -106,7 +106,7 @@ def test_base64_of_a_short_secret_is_not_masked() -> None:
     assert "*** and YWI" == Mask("ab")("ab and YWI")
 
 
-def test_long_text_is_cut() -> None:
+def test_long_quoted_text_is_cut() -> None:
     assert 1000 == len(one_line("x" * 5000))
     assert one_line("x" * 1001).endswith("x…")
     assert "x" * 1000 == one_line("x" * 1000)

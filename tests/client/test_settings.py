@@ -113,7 +113,7 @@ def test_warning_about_a_password_over_plain_http_does_not_show_it(
         ("http://127.0.0.1:8000", "s3cret"),
     ],
 )
-def test_nothing_is_logged_without_exposed_secrets(
+def test_client_logs_nothing_when_no_secret_is_exposed(
     url: str, token: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     PhoneHomeClient(url, token=token).close()
@@ -137,7 +137,7 @@ def test_invalid_timeout_raises(timeout: float) -> None:
 
 
 @pytest.mark.parametrize("attempts", [0, -1])
-def test_less_than_one_attempt_raises(attempts: int) -> None:
+def test_less_than_one_registration_attempt_raises(attempts: int) -> None:
     with pytest.raises(InvalidSetting, match="attempt"):
         PhoneHomeClient("http://host", attempts=attempts)
 

@@ -34,7 +34,7 @@ def test_silence_arrives_whole(receiver: str, heard: list[dict[str, Any]]) -> No
 
 
 @pytest.mark.parametrize("body", [b"[]", b"?", b'{"server_id": 1, "ends_at": "soon"}'])
-def test_silence_is_made_whatever_the_answer_says_of_it(body: bytes) -> None:
+def test_successful_silence_returns_whatever_the_answer_holds(body: bytes) -> None:
     with evil_server(say(answer("200 OK", body))) as evil, PhoneHomeClient(evil.url) as client:
         receipt = client.silence("acme_web-1", minutes=30)
 
@@ -76,7 +76,7 @@ def test_command_silences_another_server_for_a_reason(
     assert {"minutes": 5, "reason": "upgrade"} == request["body"]
 
 
-def test_command_says_why_it_has_failed() -> None:
+def test_silence_command_says_why_it_has_failed() -> None:
     with evil_server(say(answer("404 Not Found", b'{"detail": "There is no server."}'))) as evil:
         status, said = run("--url", evil.url, "--server-id", "b_2", "--minutes", "5")
 
@@ -84,7 +84,7 @@ def test_command_says_why_it_has_failed() -> None:
     assert "There is no server" in said[0]
 
 
-def test_command_trusts_the_authorities_that_are_named(tmp_path: Path) -> None:
+def test_silence_command_trusts_the_named_authorities(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(file))
 
@@ -104,7 +104,7 @@ def test_command_trusts_the_authorities_that_are_named(tmp_path: Path) -> None:
         (["--url=http://h", "--server-id=a", "--minutes=1", "--token=s3cret"], "--token\n"),
     ],
 )
-def test_invalid_argument_is_reported(
+def test_invalid_argument_of_the_silence_command_is_reported(
     capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
 ) -> None:
     with pytest.raises(SystemExit) as caught:

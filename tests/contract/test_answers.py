@@ -100,7 +100,7 @@ def problems(value: object, kind: type) -> list[str]:
 
 
 @any_form
-def test_an_answer_has_this_wire_form(answer: object, wire: dict[str, Any]) -> None:
+def test_an_answer_is_encoded_to_its_wire_form(answer: object, wire: dict[str, Any]) -> None:
     assert json.dumps(wire, separators=(",", ":")).encode() == dumps(answer)
 
 
@@ -122,7 +122,7 @@ def test_an_answer_matches_its_schema(answer: object) -> None:
 
 @any_answer
 @pytest.mark.parametrize("status", ["", "OK", "ok ", "Registered", "rejected\n", None, True, 5, []])
-def test_another_status_is_refused(kind: Any, status: object) -> None:
+def test_an_answer_with_another_status_word_is_refused(kind: Any, status: object) -> None:
     wire = WIRE[kind] | {"status": status}
     (problem,) = problems(wire, kind)
 
@@ -131,7 +131,7 @@ def test_another_status_is_refused(kind: Any, status: object) -> None:
 
 
 @any_answer
-def test_the_status_of_another_answer_is_refused(kind: Any) -> None:
+def test_an_answer_with_the_status_of_another_answer_is_refused(kind: Any) -> None:
     for status in {*STATUS.values()} - {STATUS[kind]}:
         assert [f'status: expected the word {STATUS[kind]}, got "{status}"'] == problems(
             WIRE[kind] | {"status": status}, kind
@@ -139,12 +139,12 @@ def test_the_status_of_another_answer_is_refused(kind: Any) -> None:
 
 
 @any_answer
-def test_the_status_is_kept(kind: Any) -> None:
+def test_an_answer_keeps_its_status(kind: Any) -> None:
     assert STATUS[kind] == structure(WIRE[kind], kind).status
 
 
 @any_answer
-def test_everything_is_required_but_what_a_receiver_asks_for(kind: Any) -> None:
+def test_every_field_of_an_answer_is_required_but_the_wishes(kind: Any) -> None:
     required = [f.name for f in fields(kind) if f.name not in {"wants", "next_heartbeat_seconds"}]
 
     assert required == json_schema(kind)["required"]
@@ -157,7 +157,7 @@ def test_unknown_members_of_an_answer_are_ignored(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["wants", "next_heartbeat_seconds"])
-def test_null_is_read_as_nothing_asked_for(name: str) -> None:
+def test_null_in_the_wishes_of_an_answer_is_read_as_no_wish(name: str) -> None:
     assert TAKEN == structure(unstructure(TAKEN) | {name: None}, HeartbeatAnswer)
 
 
@@ -205,11 +205,11 @@ def test_every_problem_of_a_rejection_is_told_with_its_path() -> None:
     ] == problems(wire, RejectedAnswer)
 
 
-def test_a_receiver_can_ask_for_this() -> None:
+def test_a_registration_is_the_only_wish_of_a_receiver() -> None:
     assert {"REGISTRATION": "registration"} == {want.name: want.value for want in Want}
 
 
-def test_a_wish_is_the_text_that_stands_for_it() -> None:
+def test_a_wish_equals_its_text() -> None:
     (want,) = structure(unstructure(ASKING), HeartbeatAnswer).wants or ()
 
     assert Want.REGISTRATION == want

@@ -372,7 +372,7 @@ def shown(value: object) -> str:
     WRONG,
     ids=[f"{kind.__name__}-{name}" for kind, name, _, _ in WRONG],
 )
-def test_an_invalid_value_is_refused(
+def test_an_invalid_value_of_a_field_is_refused(
     kind: type, name: str, expected: str, wrong: list[Any]
 ) -> None:
     def is_refused(value: Any) -> bool:
@@ -382,7 +382,7 @@ def test_an_invalid_value_is_refused(
 
 
 @pytest.mark.parametrize(("wire", "path", "expected", "wrong"), WRONG_ITEMS)
-def test_an_invalid_item_is_refused(
+def test_an_invalid_item_of_a_list_is_refused(
     wire: Callable[[Any], dict[str, Any]], path: str, expected: str, wrong: list[Any]
 ) -> None:
     def is_refused(value: Any) -> bool:
@@ -425,7 +425,7 @@ def test_a_valid_value_is_kept(wire: dict[str, Any], kept: object) -> None:
 
 
 @pytest.mark.parametrize("kind", [Heartbeat, Registration])
-def test_null_is_read_as_absent(kind: type) -> None:
+def test_null_in_a_message_is_read_as_absent(kind: type) -> None:
     nothing: dict[str, Any] = {field.name: None for field in fields(kind)}
 
     assert kind(**SERVER) == structure(nothing | SERVER, kind)
@@ -535,7 +535,7 @@ def same(one: object, other: object) -> bool:
 # The problems of an error
 
 
-def test_an_error_quotes_what_was_there() -> None:
+def test_an_error_quotes_the_invalid_value() -> None:
     wire = SERVER | {"ip_addresses": {"primary": "10.0.0", "all": []}}
 
     assert ['ip_addresses.primary: expected an IP address, got "10.0.0"'] == problems(
@@ -716,7 +716,7 @@ def test_the_last_of_two_equal_keys_is_read() -> None:
     assert Heartbeat(server_id="b", port=8768) == loads(twice, Heartbeat)
 
 
-def test_text_is_read_like_bytes() -> None:
+def test_json_text_is_read_like_json_bytes() -> None:
     assert loads(b'{"server_id": "\xc3\xbc"}', Heartbeat) == loads('{"server_id": "ü"}', Heartbeat)
 
 
@@ -855,7 +855,7 @@ def test_the_fast_and_the_slow_converter_agree(kind: type, data: st.DataObject) 
         (ServerPayload, PAYLOAD | {"tools": TOOLS}),
     ],
 )
-def test_a_right_message_is_read_without_looking_for_what_is_wrong(
+def test_a_valid_message_is_read_without_the_slow_converter(
     kind: type, wire: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected: object = structure_in_detail(wire, kind)
@@ -866,13 +866,13 @@ def test_a_right_message_is_read_without_looking_for_what_is_wrong(
 
 
 @pytest.mark.parametrize(("count", "told"), [(9, 9), (10, 11), (11, 11)])
-def test_up_to_ten_wrong_items_of_a_list_are_told(count: int, told: int) -> None:
+def test_up_to_ten_invalid_items_of_a_list_are_reported(count: int, told: int) -> None:
     wire = SERVER | {"capabilities": [*[5] * count, "search"]}
 
     assert told == len(problems(wire, Heartbeat))
 
 
-def test_a_wrong_item_does_not_hide_the_wrong_ones_after_it() -> None:
+def test_an_invalid_item_does_not_hide_later_invalid_items() -> None:
     assert [
         f"capabilities[0]: expected {TOOL}, got 5",
         f"capabilities[2]: expected {TOOL}, got 7",
@@ -890,7 +890,7 @@ def test_a_thousand_different_tools_are_kept_and_no_more(kind: type) -> None:
     )
 
 
-def test_a_record_of_before_keeps_any_tools() -> None:
+def test_a_stored_record_keeps_any_names_and_number_of_tools() -> None:
     names = [*(f"tool_{n}" for n in range(1001)), "", "t" * 201]
 
     assert tuple(names) == structure(RECORD | {"capabilities": names}, ServerRecord).capabilities
@@ -921,7 +921,7 @@ def test_tools_are_written_without_what_is_not_known() -> None:
     assert json.dumps(wire, separators=(",", ":")).encode() == dumps(structure(wire, Registration))
 
 
-def test_no_tools_are_not_the_same_as_unknown_ones() -> None:
+def test_an_empty_list_of_tools_differs_from_unknown_tools() -> None:
     none: dict[str, Any] = {"tools": []}
     unknown = {"tools": None}
 
@@ -1015,7 +1015,7 @@ def test_the_tools_of_a_heartbeat_are_ignored() -> None:
     assert Heartbeat(**SERVER) == structure(SERVER | {"tools": [5]}, Heartbeat)
 
 
-def test_what_is_missing_at_depth_is_told_with_its_path() -> None:
+def test_a_missing_nested_field_is_reported_with_its_path() -> None:
     assert ["ip_addresses.primary: is required", "ip_addresses.all: is required"] == problems(
         SERVER | {"ip_addresses": {}}, Heartbeat
     )
@@ -1039,7 +1039,7 @@ def test_a_count_is_any_whole_number_from_0(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [-1, -1.0, True, 0.5, "0"])
-def test_what_is_no_whole_number_from_0_is_no_count(count: object) -> None:
+def test_a_count_that_is_no_whole_number_from_0_is_refused(count: object) -> None:
     assert [f"heartbeat_count: expected a whole number, 0 or more, got {shown(count)}"] == problems(
         RECORD | {"heartbeat_count": count}, ServerRecord
     )
@@ -1087,12 +1087,12 @@ def test_a_problem_does_not_quote_the_password_of_a_url(url: str, quoted: str) -
     )
 
 
-def test_what_is_no_json_is_told_in_words_that_begin_alike() -> None:
+def test_errors_about_malformed_json_begin_alike() -> None:
     with pytest.raises(MalformedJSON, match=r"^not valid JSON: "):
         parse(b"{")
 
 
-def test_a_list_is_kept_as_a_tuple_in_a_record_too() -> None:
+def test_a_list_of_a_record_is_kept_as_a_tuple() -> None:
     record = structure(RECORD | {"capabilities": ["create", "search"]}, ServerRecord)
 
     assert ("create", "search") == record.capabilities

@@ -277,14 +277,16 @@ def test_fields_that_change_with_every_heartbeat_cause_no_event(
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "0a"), ("0a", "0b"), ("0a", None)])
-def test_another_digest_of_the_tools_causes_no_event(before: str | None, after: str | None) -> None:
+def test_a_changed_digest_of_the_tools_causes_no_event(
+    before: str | None, after: str | None
+) -> None:
     record = evolve(WEB, tools_digest=before)
 
     assert [] == changes(record, evolve(record, tools_digest=after), at=NOON)
 
 
 @given(records(), records())
-def test_another_digest_of_the_tools_causes_no_event_in_any_record(
+def test_a_changed_digest_of_the_tools_causes_no_event_in_any_record(
     record: ServerRecord, other: ServerRecord
 ) -> None:
     later = evolve(record, **{name: getattr(other, name) for name in ELSEWHERE})
@@ -463,7 +465,7 @@ def test_small_uptimes_tell_of_a_restart_by_the_start(
 
 @pytest.mark.parametrize(("new", "restarts"), [(3535.0, False), (3534.9, True), (600.0, True)])
 @pytest.mark.parametrize(("earlier", "later"), [(None, NOON), (NOON, None), (None, None)])
-def test_without_both_timestamps_the_fall_of_the_uptime_tells(
+def test_a_falling_uptime_is_a_restart_without_both_timestamps(
     earlier: datetime | None, later: datetime | None, new: float, *, restarts: bool
 ) -> None:
     before = evolve(WEB, timestamp=earlier)
@@ -1105,7 +1107,7 @@ def test_a_server_that_registers_after_its_farewell_recovers() -> None:
     assert {} == told_by_heartbeat(again, status="healthy", capabilities=("create",))
 
 
-def test_what_changed_besides_is_told_of_a_server_that_is_heard_after_its_farewell() -> None:
+def test_changes_of_a_server_heard_after_its_farewell_cause_their_events() -> None:
     gone = evolve(WEB, state=State.LEFT, status="uninstalled", capabilities=())
 
     assert ["upgraded", "recovered"] == [

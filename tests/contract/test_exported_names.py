@@ -3,7 +3,7 @@
 import contract
 
 
-def test_the_public_names_are_these() -> None:
+def test_the_contract_exports_exactly_the_listed_public_names() -> None:
     assert [
         "DEFAULT_INTERVAL_SECONDS",
         "FAREWELL",

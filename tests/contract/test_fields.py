@@ -58,7 +58,7 @@ def test_a_kind_of_field_carries_its_rule() -> None:
 
 
 @pytest.mark.parametrize("kind", [int, str, Text | None, tuple[Text, ...], Annotated[int, "no"]])
-def test_other_types_carry_no_rule(kind: object) -> None:
+def test_a_plain_type_carries_no_rule(kind: object) -> None:
     assert rule_of(kind) is None
 
 
@@ -277,7 +277,7 @@ def test_a_time_is_parsed_to_utc(text: str, moment: datetime) -> None:
 
 
 @given(st.text(st.sampled_from("0123456789-:.+TtZz W"), max_size=40))
-def test_other_text_is_refused_as_a_time(text: str) -> None:
+def test_text_that_is_no_time_is_refused(text: str) -> None:
     try:
         assert parse_moment(text).tzinfo is timezone.utc
     except ValueError:
@@ -412,7 +412,7 @@ def test_a_digest_has_letters_digits_and_some_other_characters(digest: str) -> N
         *(5, True, None, b"0a", ["0a"], {}),
     ],
 )
-def test_what_is_no_digest_is_refused(digest: object) -> None:
+def test_an_invalid_digest_is_refused(digest: object) -> None:
     assert not allowed_as(Digest, digest)
 
 
@@ -422,7 +422,7 @@ def test_a_flag_is_true_or_false(*, flag: bool) -> None:
 
 
 @pytest.mark.parametrize("flag", [0, 1, 0.0, 1.0, "", "true", "True", None, [], [True], {}])
-def test_what_is_neither_true_nor_false_is_no_flag(flag: object) -> None:
+def test_a_flag_other_than_true_or_false_is_refused(flag: object) -> None:
     assert not allowed_as(Flag, flag)
 
 
@@ -457,12 +457,12 @@ def test_a_path_begins_with_a_single_slash_and_may_have_a_query(path: str) -> No
         *(5, True, None, b"/mcp", ["/mcp"], {}),
     ],
 )
-def test_what_is_no_path_on_the_same_host_is_refused(path: object) -> None:
+def test_a_path_that_leaves_the_host_is_refused(path: object) -> None:
     assert not allowed_as(UrlPath, path)
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/", "/a//b?db=c", "/@host", "/:80", "/.."])
-def test_a_path_never_leaves_the_host(path: str) -> None:
+def test_an_unusual_path_is_accepted_and_never_leaves_the_host(path: str) -> None:
     base = urlsplit("https://odoo.example:8069/sse")
     joined = urlsplit(urljoin(base.geturl(), path))
 
@@ -471,7 +471,7 @@ def test_a_path_never_leaves_the_host(path: str) -> None:
 
 
 @given(st.text("/\\?#@:.a%7 \n", max_size=12))
-def test_no_path_leaves_the_host(path: str) -> None:
+def test_an_accepted_path_never_leaves_the_host(path: str) -> None:
     base = urlsplit("https://odoo.example:8069/sse")
 
     if allowed_as(UrlPath, path):
@@ -512,12 +512,12 @@ def test_the_name_of_a_server_has_up_to_255_characters(length: int, *, expected:
 
 
 @pytest.mark.parametrize("code", [0, 0xD800, 0xDBFF, 0xDC00, 0xDFFF])
-def test_text_holds_nothing_that_cannot_be_stored(code: int) -> None:
+def test_text_with_characters_that_cannot_be_stored_is_refused(code: int) -> None:
     assert not allowed("hostname", f"web{chr(code)}1")
 
 
 @pytest.mark.parametrize("character", ["\x01", "\n", "\x7f", "\ud7ff", "\ue000"])
-def test_text_may_hold_all_that_can_be_stored(character: str) -> None:
+def test_text_with_any_storable_character_is_accepted(character: str) -> None:
     assert allowed("hostname", f"web{character}1")
 
 
@@ -537,7 +537,7 @@ def test_a_byte_of_an_address_goes_up_to_255(byte: str) -> None:
         *("10.0.0", "10.0.0.5.6", "10.0.0.", "10a0.0.5", "fe80::5%eth0", "::g", ""),
     ],
 )
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_an_invalid_ip_address_is_refused(address: str) -> None:
     with pytest.raises(InvalidMessage, match=r"^primary: expected an IP address, got "):
         IpAddresses(primary=address, all=())
 
@@ -584,7 +584,7 @@ def test_a_url_may_have_a_path_a_query_and_a_fragment(url: str) -> None:
         *("http://odoo/%7", "http://odoo/#a#b", "http://odoo/\n", " http://odoo", "http://a[::1]"),
     ],
 )
-def test_what_is_no_url_over_http_is_refused(url: object) -> None:
+def test_a_url_that_is_not_http_is_refused(url: object) -> None:
     assert not allowed("endpoint_url", url)
 
 
@@ -597,7 +597,7 @@ def test_what_is_no_url_over_http_is_refused(url: object) -> None:
         *("2026-02-29T12:00:00Z", "2026-01-31T12:00:00Z\n", "٢٠٢٦-01-31T12:00:00Z", ""),
     ],
 )
-def test_what_is_no_time_with_an_offset_is_refused(text: str) -> None:
+def test_a_time_without_an_offset_or_no_time_is_refused(text: str) -> None:
     rule = rule_of(Moment)
 
     assert rule is not None
@@ -613,7 +613,7 @@ def test_a_time_that_utc_cannot_tell_is_refused_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("code", [0xD800, 0xDFFF])
-def test_the_name_of_a_server_holds_nothing_that_cannot_be_stored(code: int) -> None:
+def test_a_server_id_with_characters_that_cannot_be_stored_is_refused(code: int) -> None:
     assert not allowed("server_id", f"prod{chr(code)}web")
 
 

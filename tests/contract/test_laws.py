@@ -155,14 +155,16 @@ def kept(registration: Registration) -> dict[str, Any]:
 
 
 @given(records(), heartbeats(), moments())
-def test_present_wins(record: ServerRecord, heartbeat: Heartbeat, now: datetime) -> None:
+def test_a_present_field_of_a_heartbeat_replaces_that_of_the_record(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
     after = values(merge(record, heartbeat, received_at=now))
 
     assert present(heartbeat) == {name: after[name] for name in present(heartbeat)}
 
 
 @given(records(), registrations(), moments())
-def test_present_wins_in_a_registration(
+def test_a_present_field_of_a_registration_replaces_that_of_the_record(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
     after = values(register(record, registration, received_at=now))
@@ -188,7 +190,7 @@ def test_present_wins_in_a_registration(
         ("uptime_seconds", 0.0),
     ],
 )
-def test_present_wins_even_when_empty(name: str, empty: Any) -> None:
+def test_an_empty_field_of_a_heartbeat_replaces_that_of_the_record(name: str, empty: Any) -> None:
     heartbeat = Heartbeat(server_id=OLD.server_id, **{name: empty})
 
     assert empty == getattr(merge(OLD, heartbeat, received_at=NOON), name)
@@ -198,7 +200,9 @@ def test_present_wins_even_when_empty(name: str, empty: Any) -> None:
 
 
 @given(records(), heartbeats(), moments())
-def test_absent_never_erases(record: ServerRecord, heartbeat: Heartbeat, now: datetime) -> None:
+def test_an_absent_field_of_a_heartbeat_keeps_that_of_the_record(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
     after = merge(record, heartbeat, received_at=now)
 
     for name in absent(heartbeat):
@@ -206,7 +210,7 @@ def test_absent_never_erases(record: ServerRecord, heartbeat: Heartbeat, now: da
 
 
 @given(records(), registrations(), moments())
-def test_absent_never_erases_in_a_registration(
+def test_an_absent_field_of_a_registration_keeps_that_of_the_record(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
     after = register(record, registration, received_at=now)
@@ -216,7 +220,7 @@ def test_absent_never_erases_in_a_registration(
 
 
 @given(st.one_of(*[st.tuples(st.just(kind), wire_messages(kind)) for kind in KINDS[:2]]))
-def test_null_is_absent(told: tuple[type[Message], Wire]) -> None:
+def test_a_null_field_of_a_message_equals_an_absent_one(told: tuple[type[Message], Wire]) -> None:
     kind, wire = told
     present = {name: value for name, value in wire.items() if value is not None}
 
@@ -224,7 +228,9 @@ def test_null_is_absent(told: tuple[type[Message], Wire]) -> None:
 
 
 @given(histories)
-def test_absent_never_erases_in_any_order_of_messages(history: History) -> None:
+def test_an_absent_field_keeps_that_of_the_record_in_any_order_of_messages(
+    history: History,
+) -> None:
     """Compares the contract with `model_after`, a model of it on plain dicts."""
     record: ServerRecord | None = None
     model: Wire = {}
@@ -373,20 +379,22 @@ def test_the_sequence_of_a_registration_replaces_the_old_one(
 
 
 @given(records(), heartbeats(), moments())
-def test_every_heartbeat_counts(record: ServerRecord, heartbeat: Heartbeat, now: datetime) -> None:
+def test_every_heartbeat_raises_the_count(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
     after = merge(record, heartbeat, received_at=now)
 
     assert record.heartbeat_count + 1 == after.heartbeat_count
     assert in_utc(now) == after.last_seen
 
 
-def test_every_heartbeat_counts_even_a_repeated_one() -> None:
+def test_a_repeated_heartbeat_raises_the_count() -> None:
     once = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
 
     assert 9 == merge(once, structure(SLIM, Heartbeat), received_at=NOON).heartbeat_count
 
 
-def test_every_heartbeat_counts_even_when_the_clock_was_set_back() -> None:
+def test_a_heartbeat_raises_the_count_when_the_clock_was_set_back() -> None:
     earlier = OLD.last_seen - timedelta(hours=1)
 
     after = merge(OLD, structure(SLIM, Heartbeat), received_at=earlier)
@@ -560,7 +568,9 @@ def test_the_time_of_receipt_is_kept_in_utc(now: str) -> None:
 
 
 @given(payloads() | registrations() | heartbeats() | records() | events() | tools())
-def test_round_trip(thing: ServerPayload | Message | ServerRecord | Event | Tool) -> None:
+def test_a_decoded_object_equals_the_encoded_one(
+    thing: ServerPayload | Message | ServerRecord | Event | Tool,
+) -> None:
     assert thing == loads(dumps(thing), type(thing))
 
 
@@ -785,7 +795,7 @@ def test_an_enriched_heartbeat_of_an_unknown_server_makes_a_full_record() -> Non
 
 
 @pytest.mark.parametrize("thing", [OLD, OLD.ip_addresses, structure(SLIM, Heartbeat)])
-def test_objects_are_immutable(thing: Any) -> None:
+def test_contract_objects_are_immutable(thing: Any) -> None:
     with pytest.raises(FrozenInstanceError):
         thing.hostname = "changed"
 

@@ -229,7 +229,7 @@ def test_a_farewell_is_a_heartbeat_with_the_status_uninstalled() -> None:
     "kind",
     [IpAddresses, ServerPayload, View, Registration, Heartbeat, Tool],
 )
-def test_every_field_is_given_by_its_name(kind: Any) -> None:
+def test_the_fields_of_a_message_are_keyword_arguments(kind: Any) -> None:
     with pytest.raises(TypeError, match="positional argument"):
         kind("prod_web-1", *["1"] * (len(required(kind)) - 1))
 
@@ -241,7 +241,7 @@ def test_the_moment_of_a_message_is_given_by_its_name(kind: Any, values: list[An
 
 
 @pytest.mark.parametrize("kind", [View, ServerRecord])
-def test_what_is_kept_was_checked_before_and_is_taken_as_it_is(kind: Any) -> None:
+def test_a_constructor_does_not_validate_stored_values(kind: Any) -> None:
     moments = {"first_seen": NOON, "last_seen": NOON, "state_since": NOON}
     kept = kind(server_id="", port="8768", **(moments if kind is ServerRecord else {}))
 

@@ -385,7 +385,7 @@ def fields_of(kind: type) -> dict[str, dict[str, Any]]:
     return properties
 
 
-def test_a_schema_of_an_object_in_an_object_stands_in_it() -> None:
+def test_a_schema_contains_the_schemas_of_nested_objects() -> None:
     addresses = {**json_schema(IpAddresses)}
     described = fields_of(ServerPayload)["ip_addresses"]
 

@@ -33,7 +33,7 @@ def state(record: ServerRecord, **silent: float) -> State:
     return liveness(record, record.last_seen + timedelta(**silent))
 
 
-def test_how_many_intervals_may_pass_is_given_by_its_name() -> None:
+def test_the_intervals_of_patience_are_a_keyword_argument() -> None:
     with pytest.raises(TypeError, match="positional argument"):
         patience(HEARD, 2)  # type: ignore[call-arg]  # which is tested
 
@@ -224,7 +224,7 @@ def test_new_and_up_are_heard(state: State, *, heard: bool) -> None:
     assert heard is state.is_heard
 
 
-def test_a_state_is_its_name() -> None:
+def test_a_state_equals_its_name() -> None:
     assert ["new", "up", "late", "down", "left"] == [str(state.value) for state in State]
     assert State.LATE is State("late")
 

@@ -109,7 +109,7 @@ def accepted(value: object, kind: type) -> bool:
 
 
 @pytest.mark.parametrize(("kind", "name"), OPTIONAL)
-def test_optional_fields_may_be_absent_or_present(kind: type, name: str) -> None:
+def test_drawn_optional_fields_may_be_absent_or_present(kind: type, name: str) -> None:
     assert 0 < share(PARTIAL[kind], lambda drawn: getattr(drawn, name) is None) < 1
 
 
@@ -126,7 +126,7 @@ def test_many_fields_are_absent_and_many_present(kind: type) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name", "empty"), EMPTY)
-def test_fields_may_be_empty(kind: type, name: str, empty: object) -> None:
+def test_drawn_fields_may_be_empty(kind: type, name: str, empty: object) -> None:
     assert reaches(PARTIAL[kind], lambda drawn: getattr(drawn, name) == empty)
 
 
@@ -220,7 +220,7 @@ def test_changed_records_keep_known_fields() -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_of_a_field_are_accepted(name: str) -> None:
+def test_drawn_values_of_a_field_are_accepted(name: str) -> None:
     def fits(value: object) -> bool:
         return accepted({"server_id": "db_host", name: value}, Heartbeat)
 

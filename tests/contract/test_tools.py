@@ -69,7 +69,7 @@ def having(tool: Tool, name: str, value: Any) -> Tool:
 # The classes
 
 
-def test_a_tool_has_these_fields() -> None:
+def test_a_tool_has_exactly_the_listed_fields() -> None:
     assert [*OTHER] == [field.name for field in fields(Tool)]
 
 
@@ -89,7 +89,7 @@ def test_a_tool_without_a_name_raises() -> None:
 
 
 @pytest.mark.parametrize("kind", [Tool, ToolAnnotations])
-def test_what_describes_a_tool_is_given_by_its_name(kind: Any) -> None:
+def test_the_fields_of_a_tool_are_keyword_arguments(kind: Any) -> None:
     with pytest.raises(TypeError, match="positional argument"):
         kind("search")
 
@@ -196,7 +196,7 @@ def test_every_hint_makes_another_digest(name: str) -> None:
     assert 3 == len(digests)
 
 
-def test_a_value_is_not_taken_for_that_of_another_field() -> None:
+def test_the_digest_of_a_value_depends_on_its_field() -> None:
     digests = {
         tools_digest([having(SEARCH, name, "/mcp")]) for name in OTHER if name != "annotations"
     }
@@ -252,7 +252,7 @@ def test_a_field_that_only_one_of_the_two_knows_has_not_changed(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["title", "description", "provider"])
-def test_an_empty_text_is_known(name: str) -> None:
+def test_an_empty_text_of_a_tool_is_compared_like_any_text(name: str) -> None:
     empty = having(CONFIRM, name, "")
 
     assert {"confirm_order": [name]} == changed_tools([CONFIRM], [empty])
@@ -333,12 +333,14 @@ def test_the_same_tools_in_another_order_have_not_changed(
 
 
 @given(lists_alike, lists_alike)
-def test_a_change_back_is_the_same_change(one: list[Tool], other: list[Tool]) -> None:
+def test_changed_tools_are_the_same_in_both_directions(one: list[Tool], other: list[Tool]) -> None:
     assert changed_tools(one, other) == changed_tools(other, one)
 
 
 @given(lists_alike, lists_alike)
-def test_only_what_differs_in_both_has_changed(one: list[Tool], other: list[Tool]) -> None:
+def test_changed_tools_agree_with_a_field_by_field_model(
+    one: list[Tool], other: list[Tool]
+) -> None:
     """Compares `changed_tools` with a model that looks at one field after the other."""
     changed = changed_tools(one, other)
 
@@ -493,7 +495,7 @@ def test_shortening_changes_only_descriptions_and_only_their_ends(lengths: list[
 
 
 @given(many_lengths)
-def test_shortening_twice_is_shortening_once(lengths: list[int]) -> None:
+def test_shortening_descriptions_twice_equals_shortening_once(lengths: list[int]) -> None:
     once = shortened(described(*lengths))
 
     assert once == shortened(once)

@@ -30,7 +30,7 @@ def locked(name: str) -> set[tuple[str, str, frozenset[str]]]:
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_versions_and_hashes_are_those_of_the_constraints(name: str) -> None:
+def test_image_versions_and_hashes_are_those_of_the_constraints(name: str) -> None:
     everything = {(each, version): hashes for each, version, hashes in locked("constraints.txt")}
 
     for each, version, hashes in locked(f"deploy/image/{name}"):
@@ -38,7 +38,7 @@ def test_versions_and_hashes_are_those_of_the_constraints(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_everything_that_is_asked_for_is_locked(name: str) -> None:
+def test_every_requirement_of_the_images_is_locked(name: str) -> None:
     asked = {re.split(r"[^\w.-]", each)[0].lower() for each in NEEDED[name]}
 
     assert asked <= {each for each, _, _ in locked(f"deploy/image/{name}")}, HOW

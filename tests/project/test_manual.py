@@ -21,7 +21,7 @@ NAMED_ELSEWHERE = {"key_wrong", "key_revoked", "key_expired", "key_missing"}
 OF_PROXIES = {"receiver_unavailable"}
 
 
-def test_page_of_settings_is_made_of_the_settings() -> None:
+def test_settings_page_of_the_manual_is_generated_from_the_settings() -> None:
     path = DOCS / "generate_settings.py"
     spec = spec_from_file_location("generate_settings", path)
     assert spec is not None
@@ -75,7 +75,7 @@ def refusals() -> dict[str, set[str]]:
     return found
 
 
-def test_every_code_is_explained() -> None:
+def test_every_error_code_is_explained_in_the_manual() -> None:
     known = explained()
 
     assert {"store_unavailable", "fleet_error"} <= codes_of_classes()
@@ -83,7 +83,7 @@ def test_every_code_is_explained() -> None:
     assert set() == {*codes_of_classes(), *refusals(), *NAMED_ELSEWHERE} - {*known}
 
 
-def test_every_explained_code_exists() -> None:
+def test_every_error_code_explained_in_the_manual_exists() -> None:
     said = "".join(file.read_text() for file in SOURCES)
     shipped = "".join(file.read_text() for file in (ROOT / "deploy").glob("*") if file.is_file())
 
@@ -91,7 +91,7 @@ def test_every_explained_code_exists() -> None:
     assert all(f'"{code}"' in shipped for code in OF_PROXIES)
 
 
-def test_statuses_of_the_codes_are_those_that_are_answered() -> None:
+def test_manual_lists_every_status_that_an_error_code_is_answered_with() -> None:
     known = explained()
 
     for code, statuses in refusals().items():
@@ -99,7 +99,7 @@ def test_statuses_of_the_codes_are_those_that_are_answered() -> None:
 
 
 @pytest.mark.parametrize("kind", [*EventKind, *State])
-def test_every_kind_of_event_and_state_is_explained(kind: EventKind | State) -> None:
+def test_every_kind_of_event_and_state_is_explained_in_the_manual(kind: EventKind | State) -> None:
     cells = re.findall(r"^\| (.+?) \|", (DOCS / "states.md").read_text(), re.MULTILINE)
 
     assert f"`{kind.value}`" in ", ".join(cells)
@@ -118,7 +118,7 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_has_a_target(page: Path) -> None:
+def test_every_link_of_the_manual_has_a_target(page: Path) -> None:
     text = without_blocks(page.read_text())
     for target in re.findall(r"\]\((?!https?:|mailto:)(.+?)\)", text):
         path, _, anchor = target.partition("#")
@@ -127,7 +127,7 @@ def test_every_link_has_a_target(page: Path) -> None:
         assert not anchor or anchor in anchors(file.read_text()), target
 
 
-def test_every_page_is_in_the_navigation() -> None:
+def test_every_page_of_the_manual_is_in_the_navigation() -> None:
     index = (DOCS / "index.md").read_text()
     listed = {
         line
@@ -139,7 +139,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert {page.stem for page in DOCS.glob("*.md")} - {"index"} == listed
 
 
-def test_way_from_a_checkout_stands_beside_each_installation() -> None:
+def test_manual_shows_the_checkout_beside_each_installation_from_an_index() -> None:
     for page in PAGES:
         found = re.findall(
             r"^.*pip install (?:--upgrade )?'?odoo-mcp-fleet.*$", page.read_text(), re.MULTILINE

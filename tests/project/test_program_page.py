@@ -45,7 +45,7 @@ def test_command_of_the_documentation_exists(line: str) -> None:
         assert option in {*options, "--help"}, line
 
 
-def test_page_lists_every_command() -> None:
+def test_program_page_of_the_manual_lists_every_command() -> None:
     (table,) = re.findall(r"^## Commands\n(.+?)^## ", PAGE, re.MULTILINE | re.DOTALL)
     listed = {
         word for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for word in names(row)
@@ -58,7 +58,7 @@ def names(row: str) -> list[str]:
     return [each.split()[0] for each in re.findall(r"`(.+?)`", row)]
 
 
-def test_page_lists_every_exit_status() -> None:
+def test_program_page_of_the_manual_lists_every_exit_status() -> None:
     assert [each.value for each in Exit] == [
         int(number) for number in re.findall(r"^\| (\d+) \| ", PAGE, re.MULTILINE)
     ]

@@ -39,7 +39,7 @@ class Watched(Mapping[str, str]):
         return 0
 
 
-def test_every_setting_is_in_the_table() -> None:
+def test_every_setting_of_a_receiver_is_in_the_settings_table() -> None:
     environ = Watched()
     read_settings(environ)
 

@@ -21,7 +21,7 @@ def minor(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")[:2]))
 
 
-def test_uvicorn_is_one_that_the_connections_were_tried_with() -> None:
+def test_uvicorn_requirement_is_limited_to_versions_that_connections_were_tested_with() -> None:
     (asked,) = [each for each in RECEIVER if each.startswith("uvicorn")]
     oldest, first_untried = re.findall(r"[>=<]+([\d.]+)", asked)
     newest = minor(TRIED[1])

@@ -32,7 +32,7 @@ def ran(session: MagicMock) -> list[tuple[str, ...]]:
     return [tuple(map(str, call.args)) for call in session.run.call_args_list]
 
 
-def test_tests_that_are_named_are_run_once_and_on_this_python_only(noxfile: Any) -> None:
+def test_tests_named_on_the_command_line_run_once_and_on_this_python_only(noxfile: Any) -> None:
     session = MagicMock(posargs=["tests/receiver", "-k", "slim"], bin="bin")
 
     noxfile.tests.func(session)

@@ -34,17 +34,17 @@ def claimed() -> Iterator[Proof]:
                     yield title, name
 
 
-def test_manifest_and_tests_name_each_other() -> None:
+def test_specification_manifest_and_tests_name_each_other() -> None:
     assert sorted(promised()) == sorted(claimed())
 
 
-def test_every_scenario_is_proven() -> None:
+def test_every_scenario_of_the_specification_has_a_test() -> None:
     unproven = [s["title"] for s in SPECIFICATION["scenario"] if not s["tests"]]
 
     assert [] == unproven
 
 
-def test_every_scenario_is_named_once() -> None:
+def test_every_scenario_of_the_specification_is_listed_once() -> None:
     titles = [scenario["title"] for scenario in SPECIFICATION["scenario"]]
 
     assert sorted(set(titles)) == sorted(titles)

@@ -58,7 +58,7 @@ def columns(line: str) -> list[str]:
 # Keys for secrets
 
 
-def test_secret_key_needs_no_database_and_no_settings(command: Command) -> None:
+def test_secret_key_command_needs_no_database_and_no_settings(command: Command) -> None:
     command.environ = {"FLEET_DATABASE_URL": "nonsense"}
     status, (key,), explained = command("secret-key")
 
@@ -93,7 +93,7 @@ def test_channel_is_made_with_an_address_that_is_typed(command: Command, store: 
     assert "hush" not in explained
 
 
-def test_channel_that_cannot_be_is_refused(command: Command, store: SqlStore) -> None:
+def test_invalid_channel_is_refused(command: Command, store: SqlStore) -> None:
     command.secret = "hush"
     create = ("channels", "create", "--name", "operators", "--kind")
     refused = [command(*create, "webhook"), command(*create, "apprise")]
@@ -150,7 +150,7 @@ def test_channel_is_changed(command: Command, store: SqlStore) -> None:
     assert f"The channel {channel_id} is changed." == named.explained
 
 
-def test_test_of_a_channel_says_what_came_of_it(command: Command, sink: HttpSink) -> None:
+def test_channel_test_command_prints_its_outcome(command: Command, sink: HttpSink) -> None:
     create = ("channels", "create", "--name", "a", "--kind", "webhook")
     command.secret = f"{sink.url}/hook"
     _, (works,), _ = command(*create)
@@ -219,7 +219,7 @@ def test_rules_are_listed_changed_and_removed(command: Command, store: SqlStore)
     assert [] == store.alerts.rules()
 
 
-def test_rule_that_cannot_be_is_refused(command: Command, store: SqlStore) -> None:
+def test_invalid_rule_is_refused(command: Command, store: SqlStore) -> None:
     wrong = command("rules", "create", *RULE, "--query", "colour:red")
     no_channel = command("rules", "create", *RULE)
     store.alerts.add_channel(a_channel(), None)
@@ -280,7 +280,7 @@ def test_silence_of_a_server_has_times(command: Command, store: SqlStore, fleet:
     assert Said(1, [], "There is no server 'acme_wbe-1'.") == unknown
 
 
-def test_silence_that_cannot_be_is_refused(command: Command) -> None:
+def test_invalid_silence_is_refused(command: Command) -> None:
     refused = command("silences", "create", "--query", "", "--reason", "upgrade")
 
     assert (1, []) == (refused.status, refused.said)
@@ -350,7 +350,9 @@ def test_alarm_is_acknowledged_once(command: Command, engine: Engine) -> None:
         ("silences", "end", "nothing"),
     ],
 )
-def test_what_does_not_exist_is_named(command: Command, arguments: tuple[str, ...]) -> None:
+def test_unknown_id_of_an_alert_command_is_named(
+    command: Command, arguments: tuple[str, ...]
+) -> None:
     said = command(*arguments)
 
     assert (1, []) == (said.status, said.said)
@@ -365,7 +367,7 @@ def test_what_does_not_exist_is_named(command: Command, arguments: tuple[str, ..
         ("silences", 1000, ("--query", "", "--for", "1h", "--reason", "a")),
     ],
 )
-def test_more_than_there_may_be_is_refused(
+def test_channel_or_rule_or_silence_above_the_limit_is_refused(
     command: Command, engine: Engine, what: str, most: int, create: tuple[str, ...]
 ) -> None:
     fill(engine, what, most)
@@ -397,7 +399,7 @@ def test_more_than_there_may_be_is_refused(
         (("rules", "remove", "\udce9"), "expected text in UTF-8"),
     ],
 )
-def test_invalid_argument_is_reported(
+def test_invalid_argument_of_an_alert_command_is_reported(
     command: Command, arguments: tuple[str, ...], why: str
 ) -> None:
     status, _, explained = command(*arguments)
@@ -406,7 +408,7 @@ def test_invalid_argument_is_reported(
     assert why in explained
 
 
-def test_secret_is_read_from_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channel_secret_is_read_from_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO(" http://127.0.0.1:9/hush \nmore\n"))
 
     assert "http://127.0.0.1:9/hush" == context.read_secret("The address")
@@ -425,7 +427,7 @@ def test_secret_is_typed_at_a_terminal_without_being_shown(
     assert "typed after 'The address: '" == context.read_secret("The address")
 
 
-def test_command_runs_in_a_process(command: Command) -> None:
+def test_alert_command_runs_in_a_process(command: Command) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "receiver", "channels", "create", "--name=a", "--kind=webhook"],
         input="http://127.0.0.1:9/hush\n",

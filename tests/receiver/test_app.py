@@ -198,7 +198,7 @@ def test_whole_days_of_retention_are_accepted(days: str) -> None:
         "1e2",
     ],
 )
-def test_invalid_days_are_refused(days: str) -> None:
+def test_invalid_days_of_retention_are_refused(days: str) -> None:
     for name in ("FLEET_EVENT_RETENTION_DAYS", "FLEET_FORGET_AFTER_DAYS"):
         with pytest.raises(InvalidSetting, match=rf"^{name}: .* from 1 to 36500, got '"):
             read_settings({name: days})
@@ -297,7 +297,7 @@ def test_urls_of_alerts_are_read() -> None:
         "http://ä",
     ],
 )
-def test_url_that_is_none_is_refused(name: str, url: str) -> None:
+def test_setting_that_is_no_url_is_refused(name: str, url: str) -> None:
     with pytest.raises(InvalidSetting, match=f"^{name}: expected"):
         read_settings({name: url})
 
@@ -322,7 +322,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many", "1_000", "1000000000", "٣"])
-def test_invalid_limit_is_refused(name: str, text: str) -> None:
+def test_invalid_setting_of_a_limit_is_refused(name: str, text: str) -> None:
     with pytest.raises(InvalidSetting, match=rf"^{name}: expected a whole number from 1 to"):
         read_settings({name: text})
 
@@ -363,7 +363,7 @@ def test_namespace_that_is_no_reversed_domain_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_limit_is_read(name: str) -> None:
+def test_setting_of_a_limit_is_read(name: str) -> None:
     settings = read_settings({name: "999999999"})
 
     assert 999_999_999 == getattr(settings, name.removeprefix("FLEET_").lower())
@@ -413,7 +413,7 @@ def test_misspelt_setting_is_told_with_the_nearest_name() -> None:
     ] == misspelt(environ)
 
 
-def test_what_kubernetes_sets_for_a_service_is_not_misspelt() -> None:
+def test_variables_that_kubernetes_sets_for_a_service_are_not_misspelt() -> None:
     environ = {
         "FLEET_SERVICE_HOST": "10.0.0.1",
         "FLEET_SERVICE_PORT": "8000",

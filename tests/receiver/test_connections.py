@@ -797,7 +797,7 @@ def test_head_of_http_1_0_has_no_body(port: int, path: bytes) -> None:
     assert (b"", False) == (body, b"transfer-encoding: chunked" in lines)
 
 
-def test_answer_with_length_keeps_it_for_http_1_0(port: int) -> None:
+def test_answer_with_length_keeps_its_length_for_http_1_0(port: int) -> None:
     lines, body = parted(talk(port, b"GET /echo HTTP/1.0\r\n\r\n"))
 
     assert (b"<0 >", True) == (body, b"content-length: 4" in lines)

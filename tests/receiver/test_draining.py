@@ -30,7 +30,7 @@ def stops() -> Iterator[list[float]]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_stop_comes_after_the_time(stops: list[float]) -> None:
+def test_signal_stops_the_server_after_the_draining_time(stops: list[float]) -> None:
     async def run() -> float:
         with draining(SHORT) as is_stopping:
             assert not is_stopping()
@@ -48,7 +48,7 @@ def test_stop_comes_after_the_time(stops: list[float]) -> None:
     assert stopped - asked >= SHORT.total_seconds()
 
 
-def test_second_signal_stops_at_once(stops: list[float]) -> None:
+def test_second_signal_stops_the_server_at_once(stops: list[float]) -> None:
     async def run() -> None:
         with draining(LONG):
             signal.raise_signal(signal.SIGTERM)
@@ -61,7 +61,7 @@ def test_second_signal_stops_at_once(stops: list[float]) -> None:
     assert 2 == len(stops), "what the server does is set again"
 
 
-def test_without_a_time_the_server_is_told_itself(stops: list[float]) -> None:
+def test_signal_reaches_the_server_at_once_without_a_draining_time(stops: list[float]) -> None:
     async def run(lasts: timedelta) -> None:
         with draining(lasts):
             pass

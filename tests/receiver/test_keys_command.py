@@ -40,7 +40,9 @@ def command(database_url: str, clock: Clock) -> Keys:
     return Keys(database_url, clock)
 
 
-def test_create_prints_the_token_alone(store: SqlStore, command: Keys, database_url: str) -> None:
+def test_key_creation_prints_the_token_alone(
+    store: SqlStore, command: Keys, database_url: str
+) -> None:
     status, (token,), explained = command("create", "--name", "acme", "--scope", "viewer")
 
     (key,) = store.keys.all()
@@ -135,7 +137,7 @@ def test_expiry_is_a_duration_or_a_time(
         ((), "Missing option '--scope'"),
     ],
 )
-def test_invalid_arguments_are_explained(
+def test_invalid_arguments_of_the_keys_command_are_explained(
     options: tuple[str, ...], said: str, command: Keys
 ) -> None:
     answer = command("create", "--name", "a", *options)
@@ -153,7 +155,7 @@ def test_invalid_arguments_are_explained(
         (("--name", "a", "--expires", "2026-01-01T00:00:00Z"), "expires_at: is over already"),
     ],
 )
-def test_invalid_key_is_not_made(
+def test_keys_command_makes_no_invalid_key(
     options: tuple[str, ...], explained: str, store: SqlStore, command: Keys
 ) -> None:
     answer = command("create", "--scope", "agent", *options)
@@ -163,7 +165,9 @@ def test_invalid_key_is_not_made(
     assert [] == store.keys.all()
 
 
-def test_list_shows_all_fields_but_secrets(store: SqlStore, command: Keys, clock: Clock) -> None:
+def test_key_list_shows_all_fields_but_secrets(
+    store: SqlStore, command: Keys, clock: Clock
+) -> None:
     agent, token = made("agent", servers="acme_*", name="acme")
     store.keys.add(evolve(agent, id="agent00000", expires_at=clock.now + timedelta(days=1)))
     viewer = evolve(made("viewer")[0], id="viewer0000", created_at=clock.now + timedelta(1))
@@ -183,7 +187,7 @@ viewer0000  viewer  viewer           revoked  2026-02-01  never       never     
     assert not any(token.rpartition("_")[2] in line for line in lines)
 
 
-def test_empty_list_explains_access_without_keys(
+def test_empty_key_list_explains_access_without_keys(
     store: SqlStore, command: Keys, database_url: str
 ) -> None:
     said = (
@@ -194,7 +198,7 @@ def test_empty_list_explains_access_without_keys(
     assert (0, [], said) == command("list")
 
 
-def test_revoke_works_once(store: SqlStore, command: Keys, clock: Clock) -> None:
+def test_key_is_revoked_once(store: SqlStore, command: Keys, clock: Clock) -> None:
     key, _ = made("viewer")
     store.keys.add(key)
 
@@ -240,7 +244,7 @@ def test_rotate_replaces_the_token(store: SqlStore, command: Keys) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("revoke", "a"), ("rotate", "a")])
-def test_only_create_makes_a_new_database(
+def test_only_the_create_command_makes_a_new_database(
     arguments: tuple[str, ...], new_sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     """In a wrong folder, commands must fail instead of reading a new, empty database."""
@@ -296,7 +300,7 @@ def test_password_of_the_database_url_is_not_shown(postgresql_url: str, clock: C
 
 
 @pytest.mark.parametrize("what", ["revoke", "rotate"])
-def test_unknown_key_is_named(what: str, store: SqlStore, command: Keys) -> None:
+def test_unknown_id_of_a_key_is_named(what: str, store: SqlStore, command: Keys) -> None:
     said = "There is no key 'nobody' that is not revoked; see: python -m receiver keys list"
 
     assert (1, [], said) == command(what, "nobody")

@@ -25,7 +25,7 @@ def said() -> list[str]:
 
 
 @pytest.mark.parametrize(("status", "found"), [(200, 0), (503, 1)])
-def test_status_of_the_answer_decides(status: int, found: int, said: list[str]) -> None:
+def test_probe_exits_by_the_status_of_the_answer(status: int, found: int, said: list[str]) -> None:
     with serve(answering(status)) as client:
         assert found == probe.main([f"{client.base_url}/health/live"], said.append)
 
@@ -42,7 +42,9 @@ def test_receiver_with_a_certificate_of_another_name_is_asked_too(said: list[str
         assert 0 == probe.main([f"{url}/health/live"], said.append)
 
 
-def test_no_answer_is_unhealthy(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+def test_probe_without_an_answer_is_unhealthy(
+    monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     """By default the receiver of this machine is asked at its usual port."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -117,7 +117,7 @@ def test_command_that_does_not_say_which_servers_forgets_none(
         (("a",), "Got unexpected extra argument (a)"),
     ],
 )
-def test_invalid_arguments_are_explained(
+def test_invalid_arguments_of_the_servers_command_are_explained(
     options: tuple[str, ...], said: str, command: Callable[..., Said]
 ) -> None:
     status, _, explained = command(*options)

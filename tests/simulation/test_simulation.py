@@ -8,7 +8,9 @@ from simulation.truth import complaints
 from simulation.world import World
 
 
-def test_fleet_tells_the_truth(seed: int, database_url: str) -> None:
+def test_states_and_events_of_a_simulated_fleet_match_the_simulated_facts(
+    seed: int, database_url: str
+) -> None:
     story = told_by(seed)
     if wrong := outcome(story, database_url):
         story, wrong = shortened(story, database_url, wrong)

@@ -677,7 +677,7 @@ def test_keys_stay_valid_while_the_database_fails(
         wait_until(lambda: receiver.get("/openapi.json", headers=bearer(token)).status_code == 401)
 
 
-def test_websocket_is_closed(database_url: str, clock: Clock) -> None:
+def test_receiver_closes_websocket_connections(database_url: str, clock: Clock) -> None:
     app = app_on(database_url, clock)
     scope: Scope = {"type": "websocket", "path": "/", "raw_path": b"/", "headers": []}
     sent = []

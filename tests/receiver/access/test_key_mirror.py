@@ -45,7 +45,7 @@ def add(store: SqlStore, *names: str) -> list[Key]:
     return new
 
 
-def test_only_keys_that_changed_are_read(
+def test_key_mirror_reads_only_the_keys_that_changed(
     store: SqlStore, found: list[list[str]], clock: Clock
 ) -> None:
     one, other, _ = add(store, "one", "other", "third")
@@ -64,7 +64,7 @@ def test_only_keys_that_changed_are_read(
     assert {key.id: key for key in store.keys.all()} == {key.id: key for key in mirror.keys}
 
 
-def test_change_without_a_new_revision_is_read_after_a_while(
+def test_key_change_without_a_new_revision_is_read_after_a_while(
     store: SqlStore, mirror: KeyMirror, clock: Clock
 ) -> None:
     """An older version of the receiver may write to the same database without revisions."""
@@ -131,7 +131,7 @@ def test_last_use_is_written_again_after_a_failure(
     assert [clock.now] == [each.last_used_at for each in store.keys.all()]
 
 
-def test_uses_written_by_two_receivers_add_up(
+def test_key_uses_written_by_two_receivers_add_up(
     store: SqlStore, other: SqlStore, clock: Clock
 ) -> None:
     one, two = add(store, "one", "two")

@@ -354,7 +354,7 @@ def calls(app: Starlette) -> set[tuple[str, str]]:
     return found
 
 
-def test_every_route_has_a_row_and_every_row_a_route() -> None:
+def test_every_route_has_a_row_in_the_permission_table_and_every_row_a_route() -> None:
     no_routes = {("GET", "/static/fleet.css"), ("GET", "/nothing")}
 
     assert calls(create_app(environ={})) == {(row.method, row.path) for row in ROWS} - no_routes
@@ -419,7 +419,9 @@ def test_refused_request_changes_nothing(sqlite_url: str, clock: Clock) -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PATCH", "PUT", "PROPFIND"])
 @pytest.mark.parametrize("path", ["/servers", "/heartbeat", "/keys", "/", f"/servers/{SERVER}"])
-def test_other_methods_need_a_key_too(method: str, path: str, shared_receivers: Receivers) -> None:
+def test_methods_that_a_route_does_not_have_need_a_key_too(
+    method: str, path: str, shared_receivers: Receivers
+) -> None:
     keyed = shared_receivers.with_keys
     answers = [
         keyed.client.request(method, path, headers=keyed.headers[who]).status_code

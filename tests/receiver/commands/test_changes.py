@@ -115,7 +115,9 @@ def test_database_is_labelled_in_both_ways(ways: Ways) -> None:
     ] == events
 
 
-def test_silence_says_which_and_how_long(fleet: Watched, database_url: str) -> None:
+def test_silence_command_requires_a_server_or_a_query_and_one_end(
+    fleet: Watched, database_url: str
+) -> None:
     command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
     until = ("--until", "2026-02-01T12:00:00Z")
     wrong = {
@@ -131,7 +133,7 @@ def test_silence_says_which_and_how_long(fleet: Watched, database_url: str) -> N
         assert says in explained
 
 
-def test_alerts_that_are_not_there_are_told_over_http(ways: Ways) -> None:
+def test_unknown_channels_rules_and_alarms_are_reported_over_http(ways: Ways) -> None:
     command = ways.http
     command.secret = "http://127.0.0.1:9/hush"
     without_key = command("channels", "create", "--name", "a", "--kind", "webhook")
@@ -154,7 +156,7 @@ def test_alerts_that_are_not_there_are_told_over_http(ways: Ways) -> None:
         assert said.explained
 
 
-def test_channels_and_rules_are_made_over_http(
+def test_channels_and_rules_are_created_over_http(
     database_url: str, fleet: Watched, store: SqlStore
 ) -> None:
     environ = {"FLEET_SECRET_KEY": SECRET_KEY, "FLEET_ALERT_ADDRESSES": "127.0.0.0/8"}

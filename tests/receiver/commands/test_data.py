@@ -69,7 +69,9 @@ def test_backup_as_json_says_what_was_written(command: Command, tmp_path: Path) 
     assert {"file": str(file), "bytes": file.stat().st_size, "deleted": []} == json.loads(said)
 
 
-def test_backup_that_cannot_be_made_is_refused(command: Command, tmp_path: Path) -> None:
+def test_backup_command_fails_when_the_backup_cannot_be_made(
+    command: Command, tmp_path: Path
+) -> None:
     file = tmp_path / "a.db"
     file.touch()
 
@@ -110,7 +112,7 @@ def test_export_and_import_go_through_a_pipe(
     assert ["a", "b"] == servers_in(other_url)
 
 
-def test_file_that_cannot_be_used_is_told(
+def test_export_and_import_explain_why_a_file_cannot_be_used(
     command: Command, other_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     file = tmp_path / "fleet.jsonl"
@@ -159,7 +161,9 @@ def test_fleet_is_moved_and_counted(command: Command, fleet_url: str, other_url:
     assert ["a", "b"] == servers_in(fleet_url)
 
 
-def test_move_asks_before_receivers_refuse(fleet_url: str, other_url: str, clock: Clock) -> None:
+def test_move_command_asks_before_it_makes_receivers_refuse_messages(
+    fleet_url: str, other_url: str, clock: Clock
+) -> None:
     environ = {"FLEET_DATABASE_URL": fleet_url}
     asking = Command(environ, clock)
     for answer, wanted in {False: 130, True: 0}.items():
@@ -170,7 +174,7 @@ def test_move_asks_before_receivers_refuse(fleet_url: str, other_url: str, clock
     assert ["a", "b"] == servers_in(other_url)
 
 
-def test_move_that_is_meant_otherwise_is_refused(
+def test_contradictory_arguments_of_a_move_are_refused(
     command: Command, fleet_url: str, other_url: str
 ) -> None:
     wrong = {
@@ -189,7 +193,9 @@ def test_move_that_is_meant_otherwise_is_refused(
     assert (1, True) == (status, "not being moved" in explained)
 
 
-def test_url_with_a_password_is_read_and_not_shown(fleet_url: str, clock: Clock) -> None:
+def test_database_url_of_a_move_is_read_from_a_prompt_and_its_password_not_shown(
+    fleet_url: str, clock: Clock
+) -> None:
     command = Command({"FLEET_DATABASE_URL": fleet_url}, clock)
     command.secret = "postgresql+psycopg://a:s3cret@127.0.0.1:1/c"
 
@@ -199,7 +205,7 @@ def test_url_with_a_password_is_read_and_not_shown(fleet_url: str, clock: Clock)
     assert "s3cret" not in explained
 
 
-def test_progress_is_shown_at_a_terminal(
+def test_progress_of_a_move_is_shown_at_a_terminal(
     fleet_url: str, other_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -55,7 +55,9 @@ def found_by(
     return status, found
 
 
-def test_all_is_well(well_url: str, clock: Clock) -> None:
+def test_doctor_reports_ok_for_every_check_of_a_healthy_receiver(
+    well_url: str, clock: Clock
+) -> None:
     status, said, explained = Command({"FLEET_DATABASE_URL": well_url}, clock)("doctor")
 
     assert (0, "") == (status, explained)
@@ -66,7 +68,9 @@ def test_all_is_well(well_url: str, clock: Clock) -> None:
     } == abouts
 
 
-def test_new_database_needs_a_key_and_a_receiver(sqlite_url: str, clock: Clock) -> None:
+def test_doctor_says_that_a_new_database_needs_a_key_and_a_receiver(
+    sqlite_url: str, clock: Clock
+) -> None:
     status, found = found_by(sqlite_url, clock)
 
     assert 5 == status
@@ -81,7 +85,7 @@ NO_KEY = (
 )
 
 
-def test_keys_that_expire_soon_are_named(well_url: str, clock: Clock) -> None:
+def test_doctor_names_the_keys_that_expire_soon(well_url: str, clock: Clock) -> None:
     soon, _ = made("admin", name="Ada")
     later, _ = made("viewer", name="later")
     gone, _ = made("agent", name="gone")
@@ -99,7 +103,7 @@ def test_keys_that_expire_soon_are_named(well_url: str, clock: Clock) -> None:
     assert sentence.startswith("'Ada' expires at 2026-02-13 12:00 UTC: odoo-mcp-fleet keys rotate ")
 
 
-def test_fleet_without_an_administrator_is_told(sqlite_url: str, clock: Clock) -> None:
+def test_doctor_reports_a_fleet_without_an_admin_key(sqlite_url: str, clock: Clock) -> None:
     keep(sqlite_url, made("viewer")[0])
 
     assert "None of an administrator is good" in found_by(sqlite_url, clock)[1]["keys"][0][1]
@@ -113,7 +117,7 @@ def test_fleet_without_an_administrator_is_told(sqlite_url: str, clock: Clock) -
         ("9", ("fail", "They cannot be used: the tables of the database are of version 9")),
     ],
 )
-def test_tables_of_another_version_are_told(
+def test_doctor_reports_tables_of_another_version(
     version: str, said: tuple[str, str], well_url: str, clock: Clock
 ) -> None:
     change(well_url, f"UPDATE alembic_version SET version_num = '{version}'")
@@ -132,7 +136,7 @@ def change(url: str, statement: str) -> None:
     engine.dispose()
 
 
-def test_database_without_tables_is_told(new_sqlite_url: str, clock: Clock) -> None:
+def test_doctor_reports_a_database_without_tables(new_sqlite_url: str, clock: Clock) -> None:
     Path(str(make_url(new_sqlite_url).database)).touch()
 
     assert [("warn", "There are none yet: the next start of a receiver sees to it.")] == found_by(
@@ -140,7 +144,7 @@ def test_database_without_tables_is_told(new_sqlite_url: str, clock: Clock) -> N
     )[1]["tables"]
 
 
-def test_database_that_is_away_or_damaged_is_told(well_url: str, clock: Clock) -> None:
+def test_doctor_reports_an_unreachable_or_damaged_database(well_url: str, clock: Clock) -> None:
     away = "postgresql+psycopg://fleet@127.0.0.1:1/fleet"
     status, found = found_by(away, clock)
     assert (5, "fail") == (status, found["database"][0][0])
@@ -157,7 +161,7 @@ def test_database_that_is_away_or_damaged_is_told(well_url: str, clock: Clock) -
     assert ("fail", True) == (found["database"][0][0], "is damaged" in found["database"][0][1])
 
 
-def test_receiver_that_does_not_run_is_told(well_url: str, clock: Clock) -> None:
+def test_doctor_reports_that_no_receiver_runs(well_url: str, clock: Clock) -> None:
     clock.advance(60)
 
     assert [("fail", "None runs since 2026-01-31 12:00:00 UTC: odoo-mcp-fleet serve")] == found_by(
@@ -165,14 +169,16 @@ def test_receiver_that_does_not_run_is_told(well_url: str, clock: Clock) -> None
     )[1]["receiver"]
 
 
-def test_clock_that_was_set_back_is_told(well_url: str, clock: Clock) -> None:
+def test_doctor_reports_a_clock_that_was_set_back(well_url: str, clock: Clock) -> None:
     clock.advance(-60)
 
     ((level, sentence),) = found_by(well_url, clock)[1]["clock"]
     assert ("warn", True) == (level, "so the clock was set back" in sentence)
 
 
-def test_clock_is_compared_with_that_of_postgresql(postgresql_url: str, clock: Clock) -> None:
+def test_doctor_compares_the_clock_with_that_of_postgresql(
+    postgresql_url: str, clock: Clock
+) -> None:
     assert "seconds from the database's" in found_by(postgresql_url, clock)[1]["clock"][0][1]
 
     def now() -> datetime:
@@ -181,7 +187,7 @@ def test_clock_is_compared_with_that_of_postgresql(postgresql_url: str, clock: C
     assert [("ok", "It agrees with the database's.")] == found_by(postgresql_url, now)[1]["clock"]
 
 
-def test_clock_of_a_database_that_is_slow_to_answer_is_not_wrong(postgresql_url: str) -> None:
+def test_doctor_finds_no_wrong_clock_when_the_database_answers_slowly(postgresql_url: str) -> None:
     """Three seconds pass between one reading of the clock and the next."""
     passed = itertools.count(-6, 3)
 
@@ -191,7 +197,7 @@ def test_clock_of_a_database_that_is_slow_to_answer_is_not_wrong(postgresql_url:
     assert [("ok", "It agrees with the database's.")] == found_by(postgresql_url, slow)[1]["clock"]
 
 
-def test_channels_without_their_secret_key_are_told(well_url: str, clock: Clock) -> None:
+def test_doctor_reports_channels_without_their_secret_key(well_url: str, clock: Clock) -> None:
     keys = [SecretBox.new_key() for _ in range(2)]
     sealed = SecretBox([keys[0]]).seal("https://example.com")
     store = SqlStore(make_url(well_url))
@@ -216,7 +222,7 @@ class Room(NamedTuple):
 
 
 @pytest.mark.parametrize(("free", "level"), [(2**40, "ok"), (2**36, "warn"), (2**20, "fail")])
-def test_full_disk_is_told(
+def test_doctor_reports_a_full_disk(
     free: int, level: str, well_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Room(2**41, 0, free))
@@ -224,13 +230,15 @@ def test_full_disk_is_told(
     assert level == found_by(well_url, clock)[1]["disk"][0][0]
 
 
-def test_file_that_everybody_may_read_is_told(well_url: str, clock: Clock) -> None:
+def test_doctor_reports_a_database_file_that_everybody_may_read(
+    well_url: str, clock: Clock
+) -> None:
     Path(str(make_url(well_url).database)).chmod(0o644)
 
     assert "chmod 600" in found_by(well_url, clock)[1]["disk"][1][1]
 
 
-def test_file_on_a_network_is_told(
+def test_doctor_reports_a_database_file_on_a_network_file_system(
     well_url: str, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = tmp_path / "mounts"
@@ -249,7 +257,7 @@ def front(status: int, **headers: str) -> Starlette:
     return Starlette(routes=[Route("/health", answer)])
 
 
-def test_way_from_outside_is_tried(well_url: str, clock: Clock) -> None:
+def test_doctor_requests_the_public_url(well_url: str, clock: Clock) -> None:
     with serve(front(200)) as client:
         url = str(client.base_url)
         status, found = found_by(well_url, clock, FLEET_PUBLIC_URL=url)
@@ -263,7 +271,7 @@ def test_way_from_outside_is_tried(well_url: str, clock: Clock) -> None:
     assert ("fail", True) == (found["outside"][0][0], "502 it. Look at" in found["outside"][0][1])
 
 
-def test_certificate_is_looked_at(
+def test_doctor_checks_the_certificate_of_the_public_url(
     well_url: str, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -294,7 +302,7 @@ def over_tls(
     return found
 
 
-def test_backups_are_looked_at(well_url: str, clock: Clock, tmp_path: Path) -> None:
+def test_doctor_checks_the_backups(well_url: str, clock: Clock, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
     asked = ("--backups", str(folder))
@@ -308,7 +316,7 @@ def test_backups_are_looked_at(well_url: str, clock: Clock, tmp_path: Path) -> N
         assert level == found_by(well_url, clock, *asked)[1]["backups"][0][0]
 
 
-def test_database_that_cannot_be_written_is_told(well_url: str, clock: Clock) -> None:
+def test_doctor_reports_a_database_that_cannot_be_written(well_url: str, clock: Clock) -> None:
     engine = create_engine(well_url)
     with engine.connect() as other:
         other.exec_driver_sql("BEGIN IMMEDIATE")

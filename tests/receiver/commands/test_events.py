@@ -12,7 +12,7 @@ from two_ways import Ways
 from watched import Watched
 
 
-def test_events_are_told_the_newest_last(ways: Ways) -> None:
+def test_events_command_prints_the_newest_event_last(ways: Ways) -> None:
     table = ways.agree("events")
     objects = [json.loads(line) for line in ways.agree("events", "--json", "--kind", "down")]
 
@@ -29,13 +29,15 @@ def test_events_are_told_the_newest_last(ways: Ways) -> None:
     assert "Nothing happened." == ways.http("events", "--kind", "twin").explained
 
 
-def test_events_of_several_pages_are_told(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_command_prints_the_events_of_several_pages(
+    ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("receiver.commands.backends.over_http._PAGE", 2)
 
     assert 3 == len(ways.agree("events", "--limit", "3"))
 
 
-def test_all_events_since_a_time_are_told(fleet: Watched, database_url: str) -> None:
+def test_events_command_prints_all_events_since_a_time(fleet: Watched, database_url: str) -> None:
     fleet.beat(*(f"many-{n:02}" for n in range(25)))
     command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
 
@@ -49,7 +51,7 @@ def test_all_events_since_a_time_are_told(fleet: Watched, database_url: str) -> 
     )
 
 
-def test_kind_of_a_newer_receiver_is_told_by_its_name() -> None:
+def test_event_kind_of_a_newer_receiver_is_printed_by_its_name() -> None:
     event = {"id": 1, "kind": "sang", "at": "2026-01-31T12:00:00Z", "server_id": None}
 
     assert "2026-01-31 12:00:00  fleet: sang" == events._line({**event, "details": {}})  # noqa: SLF001

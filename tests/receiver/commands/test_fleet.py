@@ -13,7 +13,7 @@ from two_ways import Ways, answering
 from watched import Watched
 
 
-def test_list_tells_the_same_by_the_database_and_over_http(ways: Ways) -> None:
+def test_list_command_prints_the_same_from_the_database_and_over_http(ways: Ways) -> None:
     table = ways.agree("list")
     objects = [json.loads(line) for line in ways.agree("list", "--json", "--sort", "first_seen")]
 
@@ -27,7 +27,7 @@ def test_list_tells_the_same_by_the_database_and_over_http(ways: Ways) -> None:
     assert objects == ways.client.get("/servers?sort=first_seen").json()["servers"]
 
 
-def test_list_is_filtered_sorted_and_cut(ways: Ways) -> None:
+def test_list_command_filters_sorts_and_limits_the_servers(ways: Ways) -> None:
     assert ["beta_web-1"] == ways.agree("list", "--quiet", "stage:staging", "state:down")
     assert ["beta_web-1"] == ways.agree("list", "-q", "--limit", "1")
     assert ["acme_web-1"] == ways.agree("list", "-q", "tool:list_orders")
@@ -36,7 +36,7 @@ def test_list_is_filtered_sorted_and_cut(ways: Ways) -> None:
     assert ways.http("list", "nobody").explained == "No server matches."
 
 
-def test_list_goes_on_after_a_page(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_command_reads_several_pages(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("database", "over_http"):
         monkeypatch.setattr(f"receiver.commands.backends.{module}._PAGE", 2)
 
@@ -45,7 +45,9 @@ def test_list_goes_on_after_a_page(ways: Ways, monkeypatch: pytest.MonkeyPatch) 
     assert 2 == len(ways.agree("list", "-q", "--limit", "2"))
 
 
-def test_notes_of_a_list_tell_what_is_special(fleet: Watched, database_url: str) -> None:
+def test_list_command_notes_what_is_special_about_a_server(
+    fleet: Watched, database_url: str
+) -> None:
     one = {"database_uuid": "u-1", "database": "gamma"}
     fleet.beat("first", **one)
     fleet.go_on(300)
@@ -59,7 +61,7 @@ def test_notes_of_a_list_tell_what_is_special(fleet: Watched, database_url: str)
     assert line.endswith("now second")
 
 
-def test_query_that_cannot_be_read_is_explained(ways: Ways) -> None:
+def test_invalid_query_of_the_list_command_is_explained(ways: Ways) -> None:
     wrong = {
         "colour:red": "'colour' is no name that a filter knows",
         '"': "A double quote is not closed",
@@ -73,7 +75,7 @@ def test_query_that_cannot_be_read_is_explained(ways: Ways) -> None:
             assert says in explained
 
 
-def test_status_counts_the_servers_of_each_stage(ways: Ways) -> None:
+def test_status_command_counts_the_servers_of_each_stage(ways: Ways) -> None:
     status, said, _ = ways.http("status")
     as_json = json.loads(ways.http("status", "--json").said[0])
 
@@ -93,7 +95,7 @@ def test_status_counts_the_servers_of_each_stage(ways: Ways) -> None:
     assert (0, 0) == (as_json["flapping"], as_json["alarms"])
 
 
-def test_status_of_a_database_tells_whether_a_receiver_runs(
+def test_status_command_on_a_database_says_whether_a_receiver_runs(
     store: SqlStore, fleet: Watched, database_url: str, clock: Clock
 ) -> None:
     command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
@@ -109,7 +111,7 @@ def test_status_of_a_database_tells_whether_a_receiver_runs(
     assert "is not well: No receiver has run on this database since" in gone.said[0]
 
 
-def test_status_tells_of_a_receiver_that_is_not_well() -> None:
+def test_status_command_reports_an_unhealthy_receiver() -> None:
     metrics = (
         'fleet_servers{state="up",stage=""} 3\n'
         "fleet_servers_flapping 1\nfleet_alarms_open 2\n"
@@ -128,7 +130,7 @@ def test_status_tells_of_a_receiver_that_is_not_well() -> None:
     assert "2 alarms: odoo-mcp-fleet alarms list" == said[-1]
 
 
-def test_status_without_a_key_tells_health_alone(ways: Ways) -> None:
+def test_status_command_without_a_key_prints_only_the_health(ways: Ways) -> None:
     del ways.http.environ["FLEET_KEY"]
 
     status, said, explained = ways.http("status")
@@ -143,7 +145,7 @@ def test_status_without_a_key_tells_health_alone(ways: Ways) -> None:
     assert (True, None) == (as_json["healthy"], as_json["servers"])
 
 
-def test_connect_prints_the_file_of_a_client(ways: Ways) -> None:
+def test_connect_command_prints_the_file_of_a_client(ways: Ways) -> None:
     (text,) = ways.agree("connect", "--client", "claude-code", "database:acme")
 
     (server,) = json.loads(text)["mcpServers"].values()
@@ -160,7 +162,9 @@ def test_connect_prints_the_file_of_a_client(ways: Ways) -> None:
 
 
 @pytest.mark.parametrize("way", ["database", "http"])
-def test_servers_are_forgotten_when_that_is_sure(ways: Ways, fleet: Watched, way: str) -> None:
+def test_forget_command_asks_before_it_forgets_servers(
+    ways: Ways, fleet: Watched, way: str
+) -> None:
     command: Command = getattr(ways, way)
     assert 2 == command("forget", "stage:staging", "--silent-for", "0d").status
 
@@ -184,7 +188,7 @@ def test_servers_are_forgotten_when_that_is_sure(ways: Ways, fleet: Watched, way
 
 
 @pytest.mark.parametrize("way", ["database", "http"])
-def test_any_server_is_forgotten_by_its_id(ways: Ways, fleet: Watched, way: str) -> None:
+def test_forget_command_forgets_any_server_by_its_id(ways: Ways, fleet: Watched, way: str) -> None:
     command: Command = getattr(ways, way)
     forget = ("forget", "--server", "acme_web-1", "--yes")
 
@@ -199,14 +203,18 @@ def test_any_server_is_forgotten_by_its_id(ways: Ways, fleet: Watched, way: str)
     assert "acme_web-1" not in fleet.ids()
 
 
-def test_server_is_forgotten_by_its_id_when_that_is_sure(ways: Ways, fleet: Watched) -> None:
+def test_forget_command_keeps_a_server_named_by_its_id_when_the_answer_is_no(
+    ways: Ways, fleet: Watched
+) -> None:
     ways.database.answer = False
 
     assert 130 == ways.database("forget", "--server", "acme_web-1").status
     assert "acme_web-1" in fleet.ids()
 
 
-def test_servers_that_are_not_to_be_forgotten_are_not(fleet: Watched, database_url: str) -> None:
+def test_forget_command_refuses_missing_and_contradictory_arguments(
+    fleet: Watched, database_url: str
+) -> None:
     command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
     wrong = {
         (): "Say which servers to forget",
@@ -221,7 +229,9 @@ def test_servers_that_are_not_to_be_forgotten_are_not(fleet: Watched, database_u
         assert says in explained
 
 
-def test_many_servers_are_named_before_the_question(fleet: Watched, database_url: str) -> None:
+def test_forget_command_names_many_servers_before_it_asks(
+    fleet: Watched, database_url: str
+) -> None:
     fleet.beat(*(f"many-{n:02}" for n in range(25)))
     fleet.go_on(300)
     command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)

@@ -31,7 +31,7 @@ ANSWERS = {
 }
 
 
-def test_answers_that_are_no_success_are_explained() -> None:
+def test_unsuccessful_answers_of_a_receiver_are_explained() -> None:
     with answering(lambda request: ANSWERS[request.url.path.removesuffix("/servers")]) as url:
         said = {path: Command({"FLEET_URL": f"{url}{path}"}, Clock())("list") for path in ANSWERS}
         said["/fleet/denied with a key"] = Command(
@@ -54,7 +54,7 @@ def test_answers_that_are_no_success_are_explained() -> None:
         assert said[path].explained.endswith(sentence), path
 
 
-def test_receiver_that_cannot_be_reached_is_told() -> None:
+def test_command_reports_an_unreachable_receiver() -> None:
     command = Command({"FLEET_URL": f"http://127.0.0.1:{closed_port()}"}, Clock())
 
     for arguments in (("list",), ("status",)):
@@ -63,7 +63,9 @@ def test_receiver_that_cannot_be_reached_is_told() -> None:
         assert "cannot be reached: " in explained
 
 
-def test_receiver_that_is_slow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_reports_a_receiver_that_answers_too_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("receiver.commands.backends.over_http._ANSWER_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -83,7 +85,7 @@ def test_receiver_that_is_slow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         ((), {"FLEET_KEY": "hush hush"}, "visible ASCII characters only"),
     ],
 )
-def test_wrong_use_is_explained_without_secrets(
+def test_invalid_options_are_explained_without_showing_secrets(
     options: tuple[str, ...], environ: dict[str, str], says: str
 ) -> None:
     status, _, explained = Command({"FLEET_URL": "http://127.0.0.1:1", **environ}, Clock())(
@@ -111,13 +113,13 @@ def test_key_is_read_from_a_file_and_exposure_is_warned_of(tmp_path: Any) -> Non
 
 
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://a.localhost:1", "http://[::1]:1"])
-def test_key_that_stays_on_this_machine_is_not_warned_of(url: str) -> None:
+def test_key_sent_over_loopback_causes_no_warning(url: str) -> None:
     command = Command({"FLEET_URL": url, "FLEET_KEY": "hush"}, Clock())
 
     assert "plain http" not in command("list").explained
 
 
-def test_local_opens_the_database(ways: Ways) -> None:
+def test_local_option_opens_the_database_although_a_url_is_set(ways: Ways) -> None:
     environ = {**ways.http.environ, **ways.database.environ, "FLEET_URL": "http://127.0.0.1:1"}
     command = Command(environ, Clock())
 
@@ -125,7 +127,7 @@ def test_local_opens_the_database(ways: Ways) -> None:
     assert 0 == command("list", "--local").status
 
 
-def test_missing_database_is_told_with_what_to_do(tmp_path: Any) -> None:
+def test_missing_database_is_reported_with_what_to_do(tmp_path: Any) -> None:
     environ = {"FLEET_DATABASE_URL": f"sqlite:///{tmp_path}/fleet.db"}
 
     status, _, explained = Command(environ, Clock())("list")
@@ -152,7 +154,7 @@ def test_events_are_followed_over_http(ways: Ways) -> None:
     assert ("registered", "acme\u2028_web-1") == (event["kind"], event["server_id"])
 
 
-def test_stream_that_ends_is_taken_up_after_the_last_event() -> None:
+def test_ended_event_stream_is_resumed_after_the_last_event() -> None:
     heard: list[str | None] = []
     event = b'id: %d\nevent: late\ndata: {"id": %d}\n\n'
     bodies = [
@@ -189,7 +191,7 @@ def test_stream_that_ends_is_taken_up_after_the_last_event() -> None:
     assert "The database does not answer. Trying again in 2 s." == explained[1]
 
 
-def test_dry_run_of_more_than_a_receiver_tells_says_so(ways: Ways) -> None:
+def test_dry_run_says_when_more_servers_match_than_a_receiver_lists(ways: Ways) -> None:
     """It names a thousand at most; what is forgotten is forgotten in as many calls as it takes."""
     pages = iter([{"server_ids": ["a"], "more": True}, {"server_ids": ["b"], "more": False}])
 

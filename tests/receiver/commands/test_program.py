@@ -68,14 +68,16 @@ def test_help_names_the_commands_and_exit_statuses(capsys: pytest.CaptureFixture
         (("completion", "tcsh"), "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
     ],
 )
-def test_wrong_arguments_are_explained(arguments: tuple[str, ...], says: str) -> None:
+def test_wrong_arguments_of_the_program_are_explained(
+    arguments: tuple[str, ...], says: str
+) -> None:
     status, said, explained = Command({}, Clock())(*arguments)
 
     assert (2, []) == (status, said)
     assert says in explained
 
 
-def test_words_are_completed(
+def test_shell_completion_offers_commands_and_values(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def completed(words: str) -> list[str]:
@@ -105,7 +107,9 @@ def test_completion_is_printed_for_a_shell(shell: str) -> None:
     assert f"_ODOO_MCP_FLEET_COMPLETE={shell}_complete" in script
 
 
-def test_program_that_is_read_no_further_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program_ends_with_status_zero_when_its_output_pipe_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As when `head` has read enough."""
     reads, writes = os.pipe()
     os.close(reads)
@@ -121,7 +125,7 @@ def test_program_that_is_read_no_further_ends(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("hidden", "says"), [("click", "needs click, which comes with"), ("sqlalchemy", None)]
 )
-def test_missing_extra_is_told_in_a_sentence(
+def test_missing_extra_is_reported_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     hidden: str,
@@ -197,7 +201,7 @@ class Terminal(StringIO):
 @pytest.mark.parametrize(
     ("typed", "answer"), [("y\n", True), ("Yes\n", True), ("\n", False), ("n\n", False)]
 )
-def test_question_is_asked_at_a_terminal(
+def test_confirmation_is_asked_for_at_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     typed: str,
@@ -210,13 +214,13 @@ def test_question_is_asked_at_a_terminal(
     assert "Forget it? [y/N] " == capsys.readouterr().err
 
 
-def test_nobody_is_asked_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_confirmation_is_not_asked_for_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO("y\n"))
 
     assert Surroundings().ask("Forget it?") is None
 
 
-def test_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", StringIO())
     nothing = Surroundings().columns()
     monkeypatch.setattr(sys, "stdout", Terminal())
@@ -225,7 +229,7 @@ def test_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (None, 77) == (nothing, Surroundings().columns())
 
 
-def test_lines_go_to_the_output_and_sentences_beside_it(
+def test_lines_go_to_standard_output_and_explanations_to_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     surroundings = Surroundings()

@@ -65,7 +65,7 @@ def test_receiver_is_served_with_its_limits(new_sqlite_url: str) -> None:
     ] == serve.started
 
 
-def test_terminal_is_told_where_the_fleet_is_and_how_to_make_a_key(sqlite_url: str) -> None:
+def test_serve_prints_the_url_of_the_fleet_and_how_to_make_a_key(sqlite_url: str) -> None:
     serve = Serve(FLEET_DATABASE_URL=sqlite_url)
     without_key = serve(columns=80).explained
     serve.environ["FLEET_OPEN"] = "1"
@@ -80,7 +80,7 @@ def test_terminal_is_told_where_the_fleet_is_and_how_to_make_a_key(sqlite_url: s
     assert "" == serve().explained
 
 
-def test_what_keeps_a_receiver_from_starting_is_told_before_it_starts(
+def test_serve_explains_unusable_options_before_the_receiver_starts(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     authority = trustme.CA()

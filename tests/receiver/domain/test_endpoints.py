@@ -117,12 +117,14 @@ def test_ordinary_hosts_are_included_by_default(host: str, *, with_loopback: boo
 
 @pytest.mark.parametrize("host", NEVER)
 @pytest.mark.parametrize("with_loopback", [False, True])
-def test_hosts_of_the_link_and_of_clouds_are_excluded(host: str, *, with_loopback: bool) -> None:
+def test_link_local_and_cloud_metadata_hosts_are_excluded(
+    host: str, *, with_loopback: bool
+) -> None:
     assert not DEFAULT.include(host, with_loopback=with_loopback)
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_loopback_hosts_are_included_only_where_they_may_be(host: str) -> None:
+def test_loopback_hosts_are_included_only_where_they_are_allowed(host: str) -> None:
     assert DEFAULT.include(host, with_loopback=True)
     assert not DEFAULT.include(host, with_loopback=False)
 
@@ -154,7 +156,9 @@ def test_no_spelling_of_an_excluded_address_is_included(data: st.DataObject, sai
 
 
 @given(st.ip_addresses())
-def test_default_excludes_what_python_calls_special(address: IPv4Address | IPv6Address) -> None:
+def test_default_endpoints_exclude_addresses_that_python_calls_special(
+    address: IPv4Address | IPv6Address,
+) -> None:
     unwrapped = getattr(address, "ipv4_mapped", None) or address
     is_special = (
         unwrapped.is_loopback
@@ -213,13 +217,13 @@ def test_special_hosts_are_included_if_they_are_listed_expressly(
         "bad.cafe\n*",
     ],
 )
-def test_entry_that_is_no_name_and_no_network_is_named(entry: str) -> None:
+def test_endpoint_entry_that_is_no_name_and_no_network_is_quoted(entry: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - its argument is compared
         Endpoints.of(f"*.example.com,{entry},10.0.0.0/8")
 
     assert (entry,) == refused.value.args
 
 
-def test_address_that_is_listed_by_itself_is_included() -> None:
+def test_address_that_is_listed_explicitly_is_included() -> None:
     for host in ("203.0.113.9", "2001:db8::9"):
         assert Endpoints.of(host).include(str(ip_address(host)), with_loopback=False)

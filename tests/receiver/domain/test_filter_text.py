@@ -85,7 +85,9 @@ KNOWN = record(
         ('key:"none"', FilterText(key=("none",)), 'key:"none"'),
     ],
 )
-def test_text_is_read_and_written(text: str, expected: FilterText, canonical: str | None) -> None:
+def test_filter_text_is_parsed_and_written_back(
+    text: str, expected: FilterText, canonical: str | None
+) -> None:
     found = FilterText.parse(text)
 
     assert expected == found
@@ -126,7 +128,7 @@ def test_text_is_read_and_written(text: str, expected: FilterText, canonical: st
         (f"x{'y' * 500}:z", "^'xy{59}…' is no name"),
     ],
 )
-def test_other_text_is_refused_with_a_sentence(text: str, said: str) -> None:
+def test_invalid_filter_text_is_refused_with_a_sentence(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         FilterText.parse(text)
 
@@ -144,7 +146,7 @@ def values(**options: Any) -> st.SearchStrategy[tuple[str, ...]]:
     has_none=st.booleans(),
     excluded=values(),
 )
-def test_text_of_any_filter_is_read_as_the_same_filter(
+def test_text_of_any_filter_is_parsed_as_the_same_filter(
     said: dict[str, tuple[str, ...]], excluded: tuple[str, ...], *, has_none: bool
 ) -> None:
     stages = (*said.pop("stage"), *([""] if has_none else []))
@@ -156,7 +158,7 @@ def test_text_of_any_filter_is_read_as_the_same_filter(
 
 
 @given(st.text() | st.text('":,\\ abnoe', max_size=12) | st.text("stage:tol\"',", max_size=12))
-def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
+def test_any_filter_text_is_parsed_or_refused_with_a_sentence(text: str) -> None:
     try:
         found = FilterText.parse(text)
     except ValueError as error:
@@ -223,7 +225,7 @@ def test_server_of_which_only_the_id_is_known_has_no_other_value(
     assert matches is FilterText.parse(text).matches(record())
 
 
-def test_server_with_an_empty_stage_has_none() -> None:
+def test_empty_stage_of_a_server_matches_as_no_stage() -> None:
     assert FilterText.parse("stage:none").matches(record(odoo_stage=""))
 
 
@@ -237,7 +239,7 @@ def test_server_with_an_empty_stage_has_none() -> None:
         ({"superseded_by": "acme_web-2", "node_of": "acme_web-3"}, "superseded"),
     ],
 )
-def test_state_is_that_of_lists(said: dict[str, Any], state: str) -> None:
+def test_state_filter_matches_the_state_shown_in_lists(said: dict[str, Any], state: str) -> None:
     server = record(**said)
     states = ["new", "up", "late", "down", "left", "superseded", "node"]
 
@@ -288,7 +290,9 @@ def test_filter_of_a_list_has_the_same_values() -> None:
         ("-tool:a,b web", "-tool:b web", "-tool:a,b web"),
     ],
 )
-def test_value_is_added_removed_and_excluded(text: str, toggled: str, excluding: str) -> None:
+def test_value_of_a_filter_is_added_removed_and_excluded(
+    text: str, toggled: str, excluding: str
+) -> None:
     before = FilterText.parse(text)
 
     assert toggled == str(before.toggled("tool", "a"))

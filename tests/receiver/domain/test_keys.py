@@ -76,7 +76,7 @@ def test_token_with_one_wrong_character_is_refused(place: int) -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"", b"fleetkey_", b"\xff" * 63, b"x" * 65_536])
-def test_text_that_is_no_token_is_refused(wrong: bytes) -> None:
+def test_malformed_token_is_refused(wrong: bytes) -> None:
     key, _ = made("agent")
 
     assert Keyring([key]).find(wrong) is None
@@ -98,7 +98,7 @@ def test_digest_of_a_token_is_refused() -> None:
     assert Keyring([key]).find(key.digest.hex().encode()) is None
 
 
-def test_secret_is_neither_stored_nor_in_repr() -> None:
+def test_secret_of_a_key_is_neither_stored_nor_in_repr() -> None:
     key, token = made("agent")
     secret = token.rpartition("_")[2]
 
@@ -198,7 +198,9 @@ def test_key_lapses_when_it_is_revoked_or_expires_whichever_is_first() -> None:
         ("database:a.c", ["a.c_web-1"], ["abc_web-1"]),
     ],
 )
-def test_pattern_matches_server_ids(pattern: str, covered: list[str], others: list[str]) -> None:
+def test_key_pattern_matches_server_ids(
+    pattern: str, covered: list[str], others: list[str]
+) -> None:
     key, _ = made("agent", servers=pattern)
 
     assert covered == [each for each in [*covered, *others] if key.covers(each)]
@@ -225,7 +227,7 @@ def test_pattern_that_covers_several_databases_is_warned_of(pattern: str, said: 
 @pytest.mark.parametrize(
     "pattern", ["*", "acme_web-1", "acme_web-?", "database:acme", "database:*"]
 )
-def test_other_patterns_are_not_warned_of(pattern: str) -> None:
+def test_patterns_of_a_single_database_cause_no_warning(pattern: str) -> None:
     assert warning_about(pattern) is None
 
 
@@ -253,7 +255,7 @@ def test_pattern_does_not_limit_admin_keys() -> None:
     assert evolve(key, servers="acme_*").covers("blue_1")
 
 
-def test_id_is_read_from_a_whole_token() -> None:
+def test_key_id_is_read_from_a_whole_token() -> None:
     key, token = made("agent")
 
     assert [key.id, key.id, "any"] == [id_of(text) for text in (token, key.id, "any")]
@@ -329,7 +331,7 @@ def test_invalid_new_key_is_refused(asked: Any, said: str) -> None:
     assert said == str(raised.value)
 
 
-def test_long_name_is_refused() -> None:
+def test_long_key_name_is_refused() -> None:
     with pytest.raises(InvalidMessage):
         NewKey.of(GOOD | {"name": "a" * 101}, now=NOW)
 

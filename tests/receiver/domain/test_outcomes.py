@@ -34,7 +34,7 @@ def applied(interval: float | None, *, is_early: bool = False) -> Applied:
         (3600, 4, 3600),
     ],
 )
-def test_long_wait_doubles_the_interval_up_to_ten_minutes(
+def test_long_wait_of_a_message_doubles_the_interval_up_to_ten_minutes(
     interval: float | None, waited: float, wish: float | None
 ) -> None:
     assert wish == applied(interval).next_heartbeat_seconds(waited)

@@ -36,14 +36,14 @@ def said(answer: Callable[[], object]) -> tuple[str, str | None]:
     return raised.value.code, raised.value.headers.get("Retry-After")
 
 
-def test_messages_reduce_what_is_left(limits: RateLimits) -> None:
+def test_messages_reduce_the_rest_of_the_rate_limit(limits: RateLimits) -> None:
     limits.spend("a", 3)
     limits.spend("a", 4)
 
     assert [3, 10] == [limits.left("a"), limits.left("b")]
 
 
-def test_limit_is_restored_after_its_window(limits: RateLimits, seconds: Seconds) -> None:
+def test_rate_limit_is_restored_after_its_window(limits: RateLimits, seconds: Seconds) -> None:
     limits.spend("a", 10)
     seconds.now += 59.9
     before = limits.left("a")

@@ -589,7 +589,7 @@ def least_seconds(work: Callable[[], Any], *, times: int = 20_000, rounds: int =
 
 @pytest.mark.serial
 @pytest.mark.parametrize("parent", [None, current_process()], ids=["alone", "together"])
-def test_counting_takes_microseconds(parent: BaseProcess | None) -> None:
+def test_counting_a_message_takes_microseconds(parent: BaseProcess | None) -> None:
     """Counting takes 0.3 µs; the bound of 12 µs is a tenth of a heartbeat, for a busy machine."""
     metrics = Metrics()
     metrics.join(parent, "a count")

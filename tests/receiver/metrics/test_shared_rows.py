@@ -47,7 +47,9 @@ def families(place: Path) -> set[str]:
     return {each.name.removeprefix("odoo-mcp-fleet-") for each in place.iterdir()}
 
 
-def test_each_worker_reads_the_rows_of_all(place: Path, joined: list[Together]) -> None:
+def test_each_worker_reads_the_shared_rows_of_all_workers(
+    place: Path, joined: list[Together]
+) -> None:
     one, two = together(place, joined), together(place, joined)
     one.mine[0] += 1
     two.mine[2] += 2.5
@@ -73,7 +75,7 @@ def test_next_worker_reuses_the_row_of_a_past_one(place: Path, joined: list[Toge
     assert [([0, 0, 0], True), ([2, 0, 0], True)] == seen(two)
 
 
-def test_unfinished_row_is_not_read(place: Path, joined: list[Together]) -> None:
+def test_unfinished_shared_row_is_not_read(place: Path, joined: list[Together]) -> None:
     one = together(place, joined)
     (place / "odoo-mcp-fleet-a" / "1").touch()
 

@@ -112,7 +112,7 @@ def test_silence_from_before_the_day_counts_for_its_part() -> None:
     assert 0.5 == history.availability(DAY)
 
 
-def test_ongoing_silence_counts_until_now() -> None:
+def test_ongoing_silence_counts_as_unavailable_until_now() -> None:
     history = history_of(state_log(late(94), state=State.LATE), at(100))
 
     assert [("up", 76, 94), ("late", 94, 100)] == spans(history, DAY)

@@ -91,7 +91,7 @@ def test_each_step_of_the_local_clock_is_said_once(caplog: pytest.LogCaptureFixt
     ] == caplog.messages
 
 
-def test_answer_that_took_long_or_is_none_is_ignored() -> None:
+def test_slow_or_missing_answer_to_the_clock_comparison_is_ignored() -> None:
     local, carried = Clock(), Carried()
     clock = SharedClock(local, carry=carried)
 

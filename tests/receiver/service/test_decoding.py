@@ -346,7 +346,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE)
-def test_cutting_takes_one_pass(part: bytes) -> None:
+def test_json_list_is_cut_in_one_pass(part: bytes) -> None:
     """Five seconds of CPU time are far more than one pass takes, and far less than many do."""
     body = b'["%b]' % (part * (MAX_BATCH_BYTES // 4 // len(part)))
     began = process_time()
@@ -385,7 +385,9 @@ def test_huge_number_in_an_unknown_field_is_ignored(number: str) -> None:
         ),
     ],
 )
-def test_bodies_strategy_draws_every_sort(kind: Kind, wanted: Callable[[Any], bool]) -> None:
+def test_bodies_strategy_draws_every_kind_of_body(
+    kind: Kind, wanted: Callable[[Any], bool]
+) -> None:
     find(
         bodies(kind),
         lambda body: wanted(outcome(lambda: loads(body, kind))),

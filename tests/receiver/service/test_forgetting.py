@@ -90,7 +90,7 @@ def test_servers_are_forgotten_after_so_many_days(fleet: Watched, receiver: Rece
 
 
 @pytest.mark.one_database
-def test_nobody_is_forgotten_without_the_setting(fleet: Watched) -> None:
+def test_watchdog_forgets_no_server_without_the_setting(fleet: Watched) -> None:
     receiver = Receiver(fleet, evolve(TIMING, forget_after=None))
     fleet.beat("down", "alive")
     receiver.go_on(100 * DAY, "alive")
@@ -112,7 +112,9 @@ def test_server_is_forgotten_so_many_days_after_it_was_called_down(
     assert ["alive"] == everybody(fleet)
 
 
-def test_time_in_which_no_receiver_ran_does_not_count(fleet: Watched, receiver: Receiver) -> None:
+def test_time_in_which_no_receiver_ran_does_not_count_for_forgetting(
+    fleet: Watched, receiver: Receiver
+) -> None:
     fleet.beat("down", "alive")
     receiver.go_on(DAY, "alive")
     receiver.pause(60 * DAY)
@@ -124,7 +126,7 @@ def test_time_in_which_no_receiver_ran_does_not_count(fleet: Watched, receiver: 
 
 
 @pytest.mark.one_database
-def test_time_between_pauses_counts_together(fleet: Watched, receiver: Receiver) -> None:
+def test_time_between_pauses_adds_up_for_forgetting(fleet: Watched, receiver: Receiver) -> None:
     """A machine that restarts every few days forgets all the same."""
     fleet.beat("down", "alive")
     for _ in range(9):
@@ -137,7 +139,7 @@ def test_time_between_pauses_counts_together(fleet: Watched, receiver: Receiver)
 
 
 @pytest.mark.one_database
-def test_clock_that_is_a_year_ahead_for_an_hour_forgets_nobody_and_no_event(
+def test_clock_a_year_ahead_for_an_hour_forgets_no_server_and_deletes_no_event(
     fleet: Watched, receiver: Receiver
 ) -> None:
     fleet.beat("down", "alive")
@@ -157,7 +159,7 @@ def test_clock_that_is_a_year_ahead_for_an_hour_forgets_nobody_and_no_event(
 
 @pytest.mark.one_database
 @pytest.mark.parametrize("years", [1, -1, 50, -56])
-def test_clock_that_stays_wrong_forgets_nobody_before_its_time(
+def test_clock_that_stays_wrong_forgets_no_server_too_early(
     fleet: Watched, receiver: Receiver, years: int
 ) -> None:
     fleet.beat("down", "alive")
@@ -171,7 +173,7 @@ def test_clock_that_stays_wrong_forgets_nobody_before_its_time(
 
 
 @pytest.mark.one_database
-def test_machine_that_starts_in_1970_and_gets_its_time_later_forgets_nobody(
+def test_machine_that_starts_in_1970_and_gets_its_time_later_forgets_no_server(
     fleet: Watched, receiver: Receiver
 ) -> None:
     fleet.beat("down", "alive")
@@ -200,7 +202,9 @@ def test_database_of_an_earlier_version_counts_from_its_upgrade(
 
 
 @pytest.mark.one_database
-def test_nobody_is_forgotten_while_nobody_is_heard(fleet: Watched, receiver: Receiver) -> None:
+def test_servers_are_not_forgotten_while_no_server_is_heard(
+    fleet: Watched, receiver: Receiver
+) -> None:
     """A certificate that has expired keeps all servers from being heard."""
     fleet.beat("a", "b", "c")
     receiver.go_on(90 * DAY)
@@ -211,7 +215,7 @@ def test_nobody_is_forgotten_while_nobody_is_heard(fleet: Watched, receiver: Rec
     assert ["a"] == everybody(fleet)
 
 
-def test_nobody_is_forgotten_by_a_receiver_whose_clock_the_database_does_not_know(
+def test_servers_are_not_forgotten_for_time_that_no_receiver_has_recorded(
     fleet: Watched, receiver: Receiver
 ) -> None:
     """The time since a receiver noted last that it runs counts for nothing."""
@@ -224,7 +228,7 @@ def test_nobody_is_forgotten_by_a_receiver_whose_clock_the_database_does_not_kno
     assert ["alive", "down"] == everybody(fleet)
 
 
-def test_nobody_is_forgotten_where_no_receiver_has_ever_run(fleet: Watched) -> None:
+def test_servers_are_not_forgotten_where_no_receiver_has_ever_run(fleet: Watched) -> None:
     fleet.beat("a", "b")
     fleet.go_on(600, "a")
     fleet.clock.advance(YEAR.total_seconds())
@@ -260,7 +264,7 @@ def test_pauses_with_little_between_them_are_one_row(fleet: Watched, engine: Eng
     assert [1, 1, 1, 1, 2] == counts
 
 
-def test_setting_reaches_the_watchdog(sqlite_url: str, clock: Clock) -> None:
+def test_forget_after_days_setting_reaches_the_watchdog(sqlite_url: str, clock: Clock) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_FORGET_AFTER_DAYS": "1"}
     store = SqlStore(make_url(sqlite_url))
     fleet = Watched(store)

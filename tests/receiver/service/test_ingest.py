@@ -105,7 +105,7 @@ def test_batch_of_submissions_is_rate_limited_by_its_key() -> None:
     assert "too_many_messages" == last.code
 
 
-def test_what_takes_too_long_to_decode_is_left_for_the_next_transaction() -> None:
+def test_items_that_take_too_long_to_decode_are_left_for_the_next_transaction() -> None:
     written: list[str] = []
     given: list[int] = []
 

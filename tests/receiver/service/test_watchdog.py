@@ -431,7 +431,7 @@ def test_servers_that_send_as_promised_around_a_pause_are_never_late(
     assert [] == fleet.told()
 
 
-def test_clock_set_back_and_forth_is_no_alarm(fleet: Watched) -> None:
+def test_clock_set_back_and_forth_causes_no_alarm(fleet: Watched) -> None:
     watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a")
     watchdog.go_on(100, "a")
@@ -591,7 +591,7 @@ def test_watchdog_survives_a_failing_database_with_one_warning(
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("read-only"), RuntimeError("a fault")])
-def test_trouble_is_the_last_error_until_a_look_succeeds(
+def test_watchdog_trouble_is_the_last_error_until_a_look_succeeds(
     fleet: Watched, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
@@ -634,7 +634,9 @@ def test_watchdog_ends_when_the_database_is_gone(fleet: Watched, engine: Engine)
     assert watchdog.trouble() is None
 
 
-def test_look_that_does_not_end_is_trouble(fleet: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchdog_look_that_does_not_end_is_trouble(
+    fleet: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
     before = watchdog.trouble()
     began = monotonic()

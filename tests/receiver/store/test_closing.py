@@ -45,7 +45,7 @@ def connections() -> Iterator[Connections]:
         event.remove(Pool, name, call)
 
 
-def test_closing_closes_what_writes_and_what_has_read(
+def test_closing_a_store_closes_its_writing_and_reading_connections(
     database_url: str, connections: Connections
 ) -> None:
     store = SqlStore(make_url(database_url))
@@ -70,7 +70,7 @@ def test_connection_that_reads_while_the_store_is_closed_is_closed_after_its_use
     assert set() == connections.open
 
 
-def test_connection_that_returns_while_the_store_is_closed_is_closed(
+def test_connection_that_is_returned_while_the_store_is_closed_is_closed(
     database_url: str, connections: Connections
 ) -> None:
     store = SqlStore(make_url(database_url))

@@ -123,7 +123,7 @@ def test_file_in_a_folder_that_nobody_else_enters_needs_no_warning(
     assert [] == warnings(caplog)
 
 
-def test_log_that_others_may_read_is_warned_of(
+def test_write_ahead_log_that_others_may_read_causes_a_warning(
     public: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(opened(public)):
@@ -135,7 +135,7 @@ def test_log_that_others_may_read_is_warned_of(
     assert "fleet.db-wal may be read" in said
 
 
-def test_database_without_a_log_is_looked_at(
+def test_permissions_of_a_database_without_a_write_ahead_log_are_checked(
     public: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (public / "fleet.db").touch(0o644)

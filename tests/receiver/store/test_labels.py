@@ -94,7 +94,7 @@ def test_labels_and_note_are_kept_over_a_rebuild_and_go_with_the_last_server(
     assert ((), "") == said_of(fleet, "old")
 
 
-def test_words_find_labels_and_notes_as_they_are_now(fleet: Watched) -> None:
+def test_search_words_find_the_current_labels_and_notes(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.beat("alone", "other")
     change(fleet, "old", add=["Straße"], note="Call ANN first.\nThen Bob.")
@@ -126,7 +126,7 @@ def found(fleet: Watched, text: str) -> list[str]:
     return ids
 
 
-def test_change_is_made_as_a_whole_or_not_at_all(fleet: Watched, engine: Engine) -> None:
+def test_label_change_is_made_as_a_whole_or_not_at_all(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a", "b")
     change(fleet, "a", labels=[f"{n}" for n in range(20)])
     before = fleet.store.labels.of("a")
@@ -225,7 +225,7 @@ def test_server_that_comes_while_its_database_is_labelled_has_the_labels(
         assert (("gold",), "") == said_of(second, f"new-{n}")
 
 
-def test_servers_of_an_older_version_are_of_families(new_database_url: str) -> None:
+def test_servers_of_an_older_version_get_families_at_the_upgrade(new_database_url: str) -> None:
     engine = create_engine(new_database_url)
     insert = text(
         "INSERT INTO servers (server_id, database_uuid, first_seen, last_seen, heartbeat_count,"

@@ -123,7 +123,7 @@ def test_database_with_nodes_counts_once_by_key_label_and_version(fleet: Watched
 
 
 @NUMBERED
-def test_nodes_that_only_register_are_in_the_line_of_the_one_that_sends(
+def test_nodes_that_only_register_are_listed_under_the_node_that_sends_heartbeats(
     fleet: Watched, *, numbered: bool
 ) -> None:
     odoo = Odoo(fleet, numbered=numbered)

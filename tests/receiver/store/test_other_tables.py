@@ -37,7 +37,7 @@ def set_versions(engine: Engine, *versions: str) -> None:
 
 
 @pytest.mark.parametrize(("versions", "sentence"), [(("9999",), NEWER), ((NEWEST, "9999"), BOTH)])
-def test_newer_tables_stop_the_start(
+def test_tables_of_a_newer_version_stop_the_start(
     database_url: str, engine: Engine, versions: tuple[str, ...], sentence: str
 ) -> None:
     set_versions(engine, *versions)
@@ -50,7 +50,7 @@ def test_newer_tables_stop_the_start(
     ("versions", "sentence"),
     [(("9999",), NEWER), ((NEWEST, "9999"), BOTH), (("0005",), OLDER), ((), "has no tables")],
 )
-def test_other_tables_refuse_writes_until_they_are_known_again(
+def test_tables_of_another_version_refuse_writes_until_they_are_known_again(
     store: SqlStore, engine: Engine, versions: tuple[str, ...], sentence: str
 ) -> None:
     beat(store)

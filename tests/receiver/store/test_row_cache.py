@@ -25,7 +25,7 @@ ADDRESSES = tuple(f"2001:db8::{n:x}" for n in range(4000))
         evolve(SMALL, hostname="".join(LONG)),
     ],
 )
-def test_cache_holds_fewer_rows_when_they_are_long(large: ServerRecord) -> None:
+def test_row_cache_holds_fewer_rows_when_they_are_long(large: ServerRecord) -> None:
     cache = RowCache(1_000_000)
 
     keep(cache, *(evolve(large, server_id=f"s{n}") for n in range(20)))
@@ -33,7 +33,7 @@ def test_cache_holds_fewer_rows_when_they_are_long(large: ServerRecord) -> None:
     assert 2 <= len(held(cache, 20)) <= 5
 
 
-def test_cache_holds_many_short_rows() -> None:
+def test_row_cache_holds_many_short_rows() -> None:
     cache = RowCache(1_000_000)
 
     keep(cache, *(evolve(SMALL, server_id=f"s{n}") for n in range(200)))
@@ -67,7 +67,7 @@ def test_deleted_and_forgotten_rows_leave_room_for_others() -> None:
 
 
 @pytest.mark.serial
-def test_keeping_a_row_takes_as_long_beside_many_rows_as_beside_few() -> None:
+def test_time_to_cache_a_row_does_not_grow_with_the_number_of_rows() -> None:
     def seconds(count: int) -> float:
         cache = RowCache(1_000_000_000)
         keep(cache, *(evolve(SMALL, server_id=f"s{n}") for n in range(count)))

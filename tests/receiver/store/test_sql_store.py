@@ -109,7 +109,7 @@ def new_engine(new_database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_migrations_make_the_tables_of_the_metadata(
+def test_migrations_create_the_tables_of_the_metadata(
     new_database_url: str, new_engine: Engine
 ) -> None:
     SqlStore(make_url(new_database_url)).close()
@@ -615,7 +615,7 @@ def test_failed_batch_leaves_the_row_cache_unchanged(
     assert {"a": 3} == counts(other)
 
 
-def test_rows_evicted_from_the_cache_are_read_again(database_url: str) -> None:
+def test_server_rows_evicted_from_the_cache_are_read_again(database_url: str) -> None:
     store = SqlStore(make_url(database_url), cache_bytes=1)
     ids = [f"s{n}" for n in range(5)]
     store.servers.apply(beats(*ids, hostname="host"))

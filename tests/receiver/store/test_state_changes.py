@@ -43,7 +43,7 @@ def minutes(fleet: Watched, server_id: str, window: timedelta = DAY) -> list[tup
     return [(state, (end - start) / timedelta(minutes=1)) for state, start, end in spans]
 
 
-def test_history_has_every_state_with_its_duration(fleet: Watched) -> None:
+def test_state_history_has_every_state_with_its_duration(fleet: Watched) -> None:
     fleet.beat("a", "other")
     fleet.go_on(600, "a", every=60)
     fleet.go_on(420, "other", every=60)
@@ -324,7 +324,7 @@ def test_record_and_its_availability_are_read_by_one_query(fleet: Watched) -> No
     assert fleet.store.servers.state_logs(["new"], fleet.now - DAY)["new"] == logs
 
 
-def test_there_is_no_past_of_no_server(fleet: Watched) -> None:
+def test_unknown_server_has_no_past(fleet: Watched) -> None:
     fleet.beat("a")
 
     assert [None, None] == [fleet.store.servers.past(each, fleet.now) for each in ("b", "a\0")]

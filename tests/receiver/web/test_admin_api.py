@@ -105,7 +105,9 @@ def test_keys_are_listed_without_their_secrets(
         ([], ""),
     ],
 )
-def test_invalid_key_is_refused(asked: Any, path: str, receiver: httpx.Client) -> None:
+def test_invalid_new_key_over_http_is_refused(
+    asked: Any, path: str, receiver: httpx.Client
+) -> None:
     answer = receiver.post("/keys", json=asked)
 
     assert (422, "invalid_message") == (answer.status_code, answer.json()["code"])

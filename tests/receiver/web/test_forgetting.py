@@ -121,7 +121,9 @@ def test_dry_run_counts_a_superseded_server_once(receiver: httpx.Client, fleet: 
         assert found == forgotten(receiver.delete(asked))
 
 
-def test_limit_ends_a_call_that_says_there_are_more(receiver: httpx.Client, fleet: Watched) -> None:
+def test_forget_call_ends_at_its_limit_and_says_whether_more_match(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
     ids = [f"s{n:03}" for n in range(450)]
     down(fleet, *ids)
 
@@ -134,7 +136,7 @@ def test_limit_ends_a_call_that_says_there_are_more(receiver: httpx.Client, flee
 
 
 @pytest.mark.parametrize("query", ["", "?dry_run=true", "?limit=5", "?dry_run=false&limit=5"])
-def test_call_that_does_not_say_which_servers_is_refused(
+def test_forget_call_without_a_filter_is_refused(
     query: str, receiver: httpx.Client, fleet: Watched
 ) -> None:
     down(fleet, "a")
@@ -169,7 +171,7 @@ def test_call_that_does_not_say_which_servers_is_refused(
         ("state=down&sort=last_seen", "sort", "is no parameter here"),
     ],
 )
-def test_parameters_that_cannot_be_used_are_refused(
+def test_invalid_parameters_of_a_forget_call_are_refused(
     query: str, path: str, message: str, receiver: httpx.Client, fleet: Watched
 ) -> None:
     down(fleet, "a")
@@ -201,7 +203,7 @@ def test_states_of_the_description_are_those_that_can_be_forgotten() -> None:
         (OutcomeUnknown("away"), 2, (503, ["forgot 2 servers, and perhaps more, that match"])),
     ],
 )
-def test_database_that_goes_away_meanwhile_leaves_true_words(
+def test_forget_call_interrupted_by_the_database_says_what_was_forgotten(
     error: Exception,
     steps: int,
     answered: tuple[int, list[str]],

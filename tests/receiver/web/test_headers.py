@@ -86,7 +86,7 @@ def test_only_pages_have_a_content_security_policy_with_scripts(receiver: httpx.
     assert "default-src 'none'; frame-ancestors 'none'" == policies["/servers"]
 
 
-def test_worker_may_connect_to_its_receiver_and_nowhere_else(receiver: httpx.Client) -> None:
+def test_policy_of_the_stream_worker_allows_only_its_receiver(receiver: httpx.Client) -> None:
     policy = receiver.get("/static/stream.js").headers["content-security-policy"]
 
     assert "default-src 'none'; connect-src 'self'; frame-ancestors 'none'" == policy
@@ -188,7 +188,7 @@ def test_request_id_is_none_outside_of_a_request() -> None:
     assert request_id() is None
 
 
-def test_client_that_knows_the_answer_hears_that_it_is_the_same(
+def test_request_with_a_matching_etag_gets_304(
     receiver: httpx.Client,
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
@@ -203,7 +203,7 @@ def test_client_that_knows_the_answer_hears_that_it_is_the_same(
         assert [{}, b""] == [lacking(answers[0]), answers[0].content]
 
 
-def test_tag_changes_with_every_heartbeat(receiver: httpx.Client, clock: Clock) -> None:
+def test_etag_changes_with_every_heartbeat(receiver: httpx.Client, clock: Clock) -> None:
     tags = []
     for _ in range(2):
         receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
@@ -213,7 +213,7 @@ def test_tag_changes_with_every_heartbeat(receiver: httpx.Client, clock: Clock) 
     assert [True, True] == [before != after for before, after in zip(*tags, strict=True)]
 
 
-def test_time_alone_changes_no_tag_of_a_record_by_a_hundredth_of_a_percent(
+def test_etag_of_a_server_is_unchanged_by_a_hundredth_of_a_percent_of_availability(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))

@@ -16,7 +16,7 @@ DOTS = pytest.mark.parametrize("server_id", [".", ".."])
 
 
 @DOTS
-def test_client_that_resolves_dots_reaches_every_call(
+def test_by_id_calls_are_reached_by_clients_that_resolve_dots(
     sqlite_url: str, clock: Clock, server_id: str
 ) -> None:
     key, token = made("admin")
@@ -101,7 +101,9 @@ def test_form_of_a_server_leads_back_to_it(sqlite_url: str, clock: Clock, server
 
 @pytest.mark.parametrize("query", ["", "id=a&id=b", "id=%ff", "id=%ed%a0%80", "ID=a"])
 @pytest.mark.parametrize("path", ["/by-id/servers", "/by-id/servers/events", "/by-id/server"])
-def test_query_without_one_id_is_refused(receiver: httpx.Client, path: str, query: str) -> None:
+def test_by_id_call_without_exactly_one_id_is_refused(
+    receiver: httpx.Client, path: str, query: str
+) -> None:
     receiver.post("/heartbeat", json=messages.slim(server_id="\ufffd"))
 
     answer = receiver.get(f"{path}?{query}")
@@ -118,6 +120,6 @@ def test_any_server_is_reached_by_its_id(receiver: httpx.Client) -> None:
         assert server_id == found.json()["server_id"]
 
 
-def test_other_parameters_are_refused_as_ever(receiver: httpx.Client) -> None:
+def test_other_parameters_beside_an_id_are_refused(receiver: httpx.Client) -> None:
     assert 400 == receiver.get("/by-id/servers/events?id=a&x=1").status_code
     assert 400 == receiver.get("/servers/a/events?id=a").status_code

@@ -134,7 +134,7 @@ def test_enriched_heartbeat_creates_an_unknown_server(receiver: httpx.Client) ->
     assert after["registered_at"] is None
 
 
-def test_unknown_field_is_ignored(receiver: httpx.Client) -> None:
+def test_unknown_field_of_a_message_is_ignored(receiver: httpx.Client) -> None:
     answer = receiver.post("/heartbeat", json=messages.heartbeat(from_the_future={"a": 1}))
 
     assert 200 == answer.status_code

@@ -41,7 +41,7 @@ def told(lines: Iterator[str], *, beats: int) -> list[str]:
     return [line for line in found if line and "beat" not in line and line != "data: 1"]
 
 
-def test_stream_tells_once_that_something_has_happened_however_much(
+def test_news_stream_sends_one_message_for_any_number_of_changes(
     receiver: httpx.Client,
 ) -> None:
     make_events(receiver, 0, 3)
@@ -63,7 +63,7 @@ def test_stream_tells_once_that_something_has_happened_however_much(
     assert [] == after
 
 
-def test_stream_tells_news_apart_and_when_alarms_begin_or_end() -> None:
+def test_news_stream_distinguishes_events_and_changes_of_alarms() -> None:
     async def follow() -> list[bytes]:
         bell, alarms = Bell(), [0]
         content = rings(bell, lambda: alarms[0], apart_seconds=0.02, look_seconds=0.01)
@@ -83,7 +83,7 @@ def test_stream_tells_news_apart_and_when_alarms_begin_or_end() -> None:
     assert expected == asyncio.run(follow())
 
 
-def test_stream_is_quiet_while_nothing_happens_and_no_alarm_begins_or_ends() -> None:
+def test_news_stream_is_quiet_while_no_event_and_no_alarm_begins_or_ends() -> None:
     async def follow() -> list[bytes]:
         alarms = iter((2, 2, 2, 3))
         content = rings(Bell(), lambda: next(alarms), apart_seconds=NEVER, look_seconds=0.001)

@@ -30,11 +30,11 @@ def check(instance: object, name: str) -> None:
     jsonschema.Draft202012Validator(schema).validate(instance)
 
 
-def test_document_is_valid_openapi(receiver: httpx.Client) -> None:
+def test_openapi_document_is_valid(receiver: httpx.Client) -> None:
     validate(receiver.get("/openapi.json").json())
 
 
-def test_every_route_is_described() -> None:
+def test_every_route_is_in_the_openapi_document() -> None:
     served = {
         (route.path.replace(":path", ""), method.lower())
         for route in api.routes()
@@ -51,7 +51,7 @@ def test_every_route_is_described() -> None:
 
 
 @pytest.mark.both_databases
-def test_answers_match_their_schemas(receiver: httpx.Client) -> None:
+def test_answers_match_their_openapi_schemas(receiver: httpx.Client) -> None:
     counted = receiver.post("/heartbeat", json=messages.heartbeat()).json()
     problem = receiver.post("/heartbeat", json={}).json()
     (rejected,) = receiver.post("/heartbeats", json=[{}]).json()["results"]
@@ -88,7 +88,7 @@ def test_answers_about_keys_match_their_schemas(sqlite_url: str, clock: Clock) -
         assert set(each) == set(described)
 
 
-def test_every_operation_but_health_needs_a_key() -> None:
+def test_every_openapi_operation_but_health_needs_a_key() -> None:
     need_none = [
         operation["operationId"]
         for path in document()["paths"].values()
@@ -104,13 +104,13 @@ def test_every_operation_but_health_needs_a_key() -> None:
     assert {"health", "live"} | by_path == {*need_none}
 
 
-def test_messages_match_their_schemas() -> None:
+def test_messages_match_their_openapi_schemas() -> None:
     check(messages.heartbeat(), "Heartbeat")
     check(messages.slim(), "Heartbeat")
     check(messages.registration(), "Registration")
 
 
-def test_each_field_has_a_description() -> None:
+def test_each_openapi_field_has_a_description() -> None:
     for name in ("Heartbeat", "Registration", "Server"):
         for field in document()["components"]["schemas"][name]["properties"].items():
             assert "description" in field[1] or field[0] == "state", field[0]
@@ -218,7 +218,9 @@ def is_described(parameter: dict[str, Any], text: str) -> bool:
 
 
 @pytest.mark.parametrize("path", ["/servers", "/events", "/events/stream", "/servers/a/events"])
-def test_value_that_is_accepted_is_described(receiver: httpx.Client, path: str) -> None:
+def test_accepted_parameter_values_match_the_openapi_document(
+    receiver: httpx.Client, path: str
+) -> None:
     item = document()["paths"][path.replace("/a/", "/{server_id}/")]
     for parameter in item["get"]["parameters"]:
         name = parameter["name"]

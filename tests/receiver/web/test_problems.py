@@ -465,7 +465,7 @@ def test_path_that_is_no_utf_8_is_not_found(path: str, receiver: httpx.Client) -
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-def test_browser_gets_a_page_for_a_path_at_which_there_is_nothing(
+def test_browser_gets_a_page_for_an_unknown_path(
     shared_receiver: httpx.Client,
 ) -> None:
     asked = [("GET", "/nope"), ("GET", "/static/nope.css"), ("GET", "/sign-out")]
@@ -481,7 +481,7 @@ def test_browser_gets_a_page_for_a_path_at_which_there_is_nothing(
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html;q=0, */*"])
-def test_program_gets_a_problem_document_for_such_a_path(
+def test_program_gets_a_problem_document_for_an_unknown_path(
     shared_receiver: httpx.Client, accept: str
 ) -> None:
     answer = shared_receiver.get("/nope", headers={"Accept": accept})
@@ -489,7 +489,7 @@ def test_program_gets_a_problem_document_for_such_a_path(
     assert (404, "not_found") == (answer.status_code, answer.json()["code"])
 
 
-def test_browser_elsewhere_gets_a_page_that_says_that_there_are_no_keys(
+def test_remote_browser_gets_a_page_that_says_that_there_are_no_keys(
     shared_receiver: httpx.Client,
 ) -> None:
     answer = shared_receiver.get("/nope", headers={**BROWSER, "Via": "1.1 a proxy"})

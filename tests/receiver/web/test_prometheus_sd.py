@@ -155,7 +155,7 @@ def test_every_target_is_valid_for_prometheus(record: ServerRecord) -> None:
 
 
 @given(records())
-def test_every_target_is_at_the_host_that_was_asked_about(record: ServerRecord) -> None:
+def test_every_target_is_at_the_host_that_was_checked(record: ServerRecord) -> None:
     asked: list[str] = []
 
     def note(host: str) -> bool:
@@ -211,7 +211,7 @@ def test_server_of_this_machine_is_a_target_until_there_is_a_key(
 
 
 @pytest.mark.parametrize("changed", OF_THIS_MACHINE)
-def test_receiver_that_is_open_to_all_tells_no_address_of_a_machine_itself(
+def test_open_receiver_lists_no_loopback_address_as_a_target(
     sqlite_url: str, clock: Clock, changed: Json
 ) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_OPEN": "1"}
@@ -219,7 +219,7 @@ def test_receiver_that_is_open_to_all_tells_no_address_of_a_machine_itself(
         assert [] == address(receiver, **changed)
 
 
-def test_setting_decides_which_servers_are_targets(sqlite_url: str, clock: Clock) -> None:
+def test_endpoints_setting_decides_which_servers_are_targets(sqlite_url: str, clock: Clock) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_ENDPOINTS": "*.example,10.0.0.0/8"}
     fleet: dict[str, Json] = {
         "a": {"endpoint_url": "https://acme.example/mcp"},
@@ -362,7 +362,7 @@ def test_state_filter_decides_which_servers_are_targets(
 
 
 @pytest.mark.both_databases
-def test_filters_of_the_server_list_work(receiver: httpx.Client) -> None:
+def test_filters_of_the_server_list_apply_to_targets(receiver: httpx.Client) -> None:
     fleet = [
         messages.heartbeat(server_id="a", odoo_stage="dev"),
         messages.heartbeat(server_id="b", database="other", version="2.0"),
@@ -386,14 +386,16 @@ def test_filters_of_the_server_list_work(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["limit", "cursor", "sort", "total"])
-def test_paging_parameters_are_refused(on_sqlite: httpx.Client, name: str) -> None:
+def test_paging_parameters_of_the_target_list_are_refused(
+    on_sqlite: httpx.Client, name: str
+) -> None:
     answer = on_sqlite.get("/sd/prometheus", params={name: "1"})
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
     assert [name] == [error["path"] for error in answer.json()["errors"]]
 
 
-def test_unknown_parameter_is_refused(on_sqlite: httpx.Client) -> None:
+def test_unknown_parameter_of_the_target_list_is_refused(on_sqlite: httpx.Client) -> None:
     assert 400 == on_sqlite.get("/sd/prometheus?nonsense=1").status_code
 
 
@@ -404,7 +406,9 @@ def test_all_of_2100_servers_are_targets(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_pages_without_targets_leave_no_gap(receiver: httpx.Client) -> None:
+def test_database_pages_without_targets_leave_no_gap_in_the_target_list(
+    receiver: httpx.Client,
+) -> None:
     fleet = [messages.slim(server_id=f"s{n:04}") for n in range(1000)]
     fleet += [messages.heartbeat(server_id=f"t{n}") for n in range(2)]
     for part in (fleet[:1000], fleet[1000:]):
@@ -426,7 +430,7 @@ def test_unavailable_database_is_answered_with_503(
 
 
 @pytest.mark.parametrize("is_long", [False, True])
-def test_list_that_fails_halfway_is_an_error_or_cut_off(
+def test_target_list_that_fails_halfway_is_an_error_or_cut_off(
     on_sqlite: httpx.Client, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, *, is_long: bool
 ) -> None:
     """A truncated list must be an error for Prometheus, not a shorter list."""

@@ -45,7 +45,9 @@ def test_allow_lists_the_methods_that_are_not_refused(receiver: httpx.Client) ->
 
 
 @pytest.mark.parametrize("call", ["events", "owner"])
-def test_call_of_a_server_is_not_a_server(receiver: httpx.Client, call: str) -> None:
+def test_path_of_a_server_call_is_not_read_as_a_server_id(
+    receiver: httpx.Client, call: str
+) -> None:
     """Who confuses a call with a server deletes no server of such a name."""
     receiver.post("/heartbeat", json=messages.slim(server_id=f"a/{call}"))
 

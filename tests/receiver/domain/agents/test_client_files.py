@@ -148,7 +148,7 @@ def test_codex_names_the_variable_of_the_key() -> None:
 
 
 @pytest.mark.parametrize("client", Client)
-def test_file_has_each_server_once(client: Client) -> None:
+def test_client_file_has_each_server_once(client: Client) -> None:
     servers = reached(record(), record(server_id="b", database="b"), record(server_id="c"))
 
     found = read(client, *servers)
@@ -192,13 +192,13 @@ def test_server_is_named_after_its_database_and_stage() -> None:
         ({"database": None, "hostname": "web-production"}, "web-production"),
     ],
 )
-def test_name_is_made_of_what_is_known(said: dict[str, Any], name: str) -> None:
+def test_connection_name_is_made_of_the_known_fields(said: dict[str, Any], name: str) -> None:
     (connection,) = reached(record(**said))
 
     assert name == connection.name
 
 
-def test_servers_alike_are_told_apart_by_hostname_and_then_by_number() -> None:
+def test_equal_connection_names_are_told_apart_by_hostname_then_by_number() -> None:
     alike = [record(server_id=each, hostname=host) for each, host in zip("abc", "xyy", strict=True)]
 
     assert ["acme-production-x", "acme-production-y", "acme-production-y-2"] == [
@@ -206,7 +206,7 @@ def test_servers_alike_are_told_apart_by_hostname_and_then_by_number() -> None:
     ]
 
 
-def test_stage_that_is_left_out_makes_no_two_names_the_same() -> None:
+def test_omitted_stage_makes_no_two_connection_names_equal() -> None:
     alike = [
         record(server_id="a", hostname="x"),
         record(server_id="b", hostname="y", database="acme-production"),
@@ -228,7 +228,7 @@ def test_stage_that_is_left_out_makes_no_two_names_the_same() -> None:
         (Client.CLAUDE_DESKTOP, "claude_desktop_config.json", "Application Support/Claude on mac"),
     ],
 )
-def test_file_says_in_which_folder_it_belongs(client: Client, path: str, place: str) -> None:
+def test_client_file_says_in_which_folder_it_belongs(client: Client, path: str, place: str) -> None:
     file = client_file(client, [ACME])
 
     assert (path, True) == (file.path, place in file.place)
@@ -281,14 +281,14 @@ def test_server_of_another_key_cannot_take_the_name_of_a_server() -> None:
 
 
 @pytest.mark.parametrize("database", ["aws_secret_access", "anthropic-api", "path"])
-def test_variable_is_of_no_other_program(database: str) -> None:
+def test_key_variable_has_the_prefix_odoo_key(database: str) -> None:
     (connection,) = reached(record(database=database, odoo_stage=None))
 
     assert connection.variable.startswith("ODOO_KEY_")
     assert f"${{{connection.variable}}}" in client_file(Client.CLAUDE_CODE, [connection]).text
 
 
-def test_long_names_are_cut() -> None:
+def test_long_connection_names_are_cut() -> None:
     (connection,) = reached(record(database="a!" * 30_000, hostname="b" * 30_000))
 
     assert len(connection.name) < 150
@@ -296,7 +296,7 @@ def test_long_names_are_cut() -> None:
 
 @pytest.mark.hypothesis
 @given(servers=st.lists(records(), max_size=5, unique_by=lambda each: each.server_id))
-def test_whatever_servers_report_files_are_whole_and_names_are_distinct(
+def test_client_files_are_valid_and_names_distinct_whatever_servers_report(
     servers: list[ServerRecord],
 ) -> None:
     connections = reached(*servers)

@@ -63,7 +63,7 @@ def entry_of(described: ServerRecord, owner: str | None = None) -> Entry | None:
 # Names
 
 
-def test_name_stays_the_same() -> None:
+def test_registry_name_of_a_database_equals_the_recorded_one() -> None:
     """Clients keep names in their files; another digest would be another server to them."""
     assert f"{NAMESPACE}/acme-t7nzvp57m7qu6tr7" == name_of(claim())
 
@@ -82,7 +82,7 @@ def test_rebuilt_server_has_the_same_name() -> None:
         {"owner": "abcdefghij"},
     ],
 )
-def test_name_depends_on_what_tells_databases_apart(said: dict[str, Any]) -> None:
+def test_registry_name_differs_when_an_identifying_field_differs(said: dict[str, Any]) -> None:
     assert name_of(claim()) != name_of(claim(**said))
 
 
@@ -96,7 +96,9 @@ def test_server_without_an_identity_of_its_database_is_named_by_its_id(said: Any
 
 
 @given(server_id=texts(), database=st.none() | texts())
-def test_name_tells_where_to_look_for_its_servers(server_id: str, database: str | None) -> None:
+def test_registry_name_leads_to_the_database_or_server_id_to_look_for(
+    server_id: str, database: str | None
+) -> None:
     claimed = claim(server_id, database=database)
     names = holders(NAMESPACE, [claimed])
 
@@ -106,17 +108,17 @@ def test_name_tells_where_to_look_for_its_servers(server_id: str, database: str 
         assert (found.database, found.server_id) in {(database, None), (None, server_id)}
 
 
-def test_server_that_is_called_too_oddly_has_no_name() -> None:
+def test_server_with_an_unusable_id_has_no_registry_name() -> None:
     assert {} == holders(NAMESPACE, [claim("ü" * 40, database=None)])
 
 
-def test_server_whose_database_is_called_too_oddly_is_named_by_its_id() -> None:
+def test_server_with_an_unusable_database_name_is_named_by_its_id() -> None:
     name = name_of(claim("acme_web", database="ü" * 40))
 
     assert name.startswith(f"{NAMESPACE}/_.acme_web-")
 
 
-def test_of_two_servers_of_a_database_the_older_one_has_the_name_while_it_is_heard() -> None:
+def test_registry_name_belongs_to_the_older_of_two_servers_while_it_is_heard() -> None:
     old, new = claim("old"), claim("new", first_seen=NOW + timedelta(seconds=1))
 
     assert ["old"] == [*holders(NAMESPACE, [new, old])]
@@ -124,14 +126,14 @@ def test_of_two_servers_of_a_database_the_older_one_has_the_name_while_it_is_hea
     assert ["new"] == [*holders(NAMESPACE, [old._replace(is_gone=True), new])]
 
 
-def test_of_servers_that_are_gone_the_newest_has_the_name() -> None:
+def test_registry_name_belongs_to_the_newest_of_the_servers_that_are_gone() -> None:
     old = claim("old", is_gone=True)
     new = claim("new", first_seen=NOW + timedelta(seconds=1), is_gone=True)
 
     assert ["new"] == [*holders(NAMESPACE, [old, new])]
 
 
-def test_of_twins_each_has_a_name_of_its_own() -> None:
+def test_registry_names_of_twins_differ() -> None:
     """Or clients would be sent now to one, now to the other."""
     old = claim("old", twin_of="new")
     new = claim("new", twin_of="old", first_seen=NOW + timedelta(seconds=1))
@@ -164,7 +166,9 @@ def test_reversed_domain_is_a_namespace(text: str) -> None:
         (f"{NAMESPACE}/acme-aaaaaaaaaaaaaaaa", (None, f"{NAMESPACE}/acme-aaaaaaaaaaaaaaaa")),
     ],
 )
-def test_search_is_for_what_servers_are_called(text: str, found: tuple[Any, Any]) -> None:
+def test_registry_search_text_becomes_a_search_by_server_name(
+    text: str, found: tuple[Any, Any]
+) -> None:
     assert found == search_of(NAMESPACE, text)
 
 
@@ -172,7 +176,7 @@ def test_search_is_for_what_servers_are_called(text: str, found: tuple[Any, Any]
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "19.0.1.0.0", "1.0-beta+5", "v2", "a" * 255])
-def test_single_version_stays_as_it_is(version: str) -> None:
+def test_single_valid_version_is_unchanged_in_the_registry(version: str) -> None:
     assert version == version_of(version)
 
 
@@ -190,12 +194,12 @@ def test_version_that_is_not_allowed_gets_another_one(reported: str) -> None:
     assert reported != version
 
 
-def test_unknown_version_has_one() -> None:
+def test_unreported_version_gets_a_placeholder() -> None:
     assert "0.0.0-unreported" == version_of(None)
 
 
 @given(st.none() | texts() | st.from_regex(r"[0-9.x^*-]{1,9}", fullmatch=True))
-def test_every_version_is_allowed_and_leads_back(reported: str | None) -> None:
+def test_registry_version_is_valid_and_maps_back_to_the_reported_one(reported: str | None) -> None:
     version = version_of(reported)
 
     expect_version(version)
@@ -204,12 +208,12 @@ def test_every_version_is_allowed_and_leads_back(reported: str | None) -> None:
 
 
 @given(texts(), texts())
-def test_versions_stay_distinct(one: str, other: str) -> None:
+def test_distinct_reported_versions_have_distinct_registry_versions(one: str, other: str) -> None:
     assert (one == other) == (version_of(one) == version_of(other))
 
 
 @pytest.mark.parametrize("version", ["^1.0", "0.0.0-reported.1", "0.0.0-reported.GE", "latest"])
-def test_version_of_no_entry_leads_nowhere(version: str) -> None:
+def test_unknown_registry_version_maps_to_no_reported_version(version: str) -> None:
     assert reported_version(version) is None
 
 
@@ -224,7 +228,7 @@ OUTLANDISH = 'a\n{b} ${HOME} ${input:x} "; <b>\x1b ü' + "z" * 200
     version=st.none() | texts() | st.just(OUTLANDISH),
     hostname=st.none() | texts(),
 )
-def test_whatever_servers_report_their_entries_are_as_the_api_demands(
+def test_registry_entries_match_the_api_whatever_servers_report(
     database: str | None, stage: str | None, version: str | None, hostname: str | None
 ) -> None:
     described = record(
@@ -249,7 +253,7 @@ def test_header_for_the_database_is_left_out_where_it_would_not_be_safe() -> Non
     assert "Authorization" == header["name"]
 
 
-def test_entry_shows_a_hundred_tools_and_how_many_there_are() -> None:
+def test_registry_entry_shows_a_hundred_tools_and_counts_all() -> None:
     entry = entry_of(record(capabilities=tuple(f"tool_{n}" for n in range(101))))
     assert entry is not None
 
@@ -267,7 +271,7 @@ def test_entry_shows_a_hundred_tools_and_how_many_there_are() -> None:
         ({"superseded_by": "b"}, "deleted", False),
     ],
 )
-def test_status_follows_from_the_state(
+def test_registry_status_follows_from_the_state(
     said: dict[str, Any], status: str, *, has_address: bool
 ) -> None:
     entry = entry_of(record(**said))

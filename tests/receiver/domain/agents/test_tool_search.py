@@ -41,17 +41,17 @@ def names(*found: Tool, words: list[str], is_near_enough: bool = False) -> list[
         ("", []),
     ],
 )
-def test_words_are_stems_in_lower_case(text: str, words: list[str]) -> None:
+def test_search_words_are_stems_in_lower_case(text: str, words: list[str]) -> None:
     assert words == words_of(text)
 
 
-def test_words_in_tools_are_those_of_all_texts_sorted_and_once() -> None:
+def test_words_of_tools_are_those_of_all_texts_sorted_and_distinct() -> None:
     assert [
         *("a", "an", "cancel", "confirm", "into", "order", "quotat", "sale", "turn")
     ] == words_in([CONFIRM, CANCEL])
 
 
-def test_names_are_indexed_before_other_texts_as_far_as_there_is_room() -> None:
+def test_tool_names_are_indexed_before_other_texts_as_far_as_there_is_room() -> None:
     words = [f"w{n}" for n in range(MOST_INDEXED_WORDS)]
     held = [
         Tool(name="first", description=" ".join(words[: MOST_INDEXED_WORDS // 2])),
@@ -74,11 +74,11 @@ def test_names_are_indexed_before_other_texts_as_far_as_there_is_room() -> None:
         ("...", []),
     ],
 )
-def test_question_is_about_its_telling_words(question: str, words: list[str]) -> None:
+def test_question_is_reduced_to_its_significant_words(question: str, words: list[str]) -> None:
     assert words == words_of_question(question)
 
 
-def test_question_of_many_words_is_about_the_first_ones() -> None:
+def test_question_of_many_words_is_reduced_to_the_first_ones() -> None:
     assert [f"w{n}" for n in range(MOST_WORDS)] == words_of_question(
         " ".join(f"w{n}" for n in range(MOST_WORDS + 1))
     )
@@ -105,14 +105,14 @@ def test_tools_of_equal_score_are_sorted_by_name() -> None:
     assert ["a_x", "b_x"] == names(Tool(name="b_x"), Tool(name="a_x"), words=["x"])
 
 
-def test_tools_that_come_near_are_found_if_that_is_enough() -> None:
+def test_tools_that_match_nearly_are_found_only_if_near_matches_are_asked_for() -> None:
     words = ["confirm", "purchas", "order"]
 
     assert [] == names(CONFIRM, CANCEL, READ, words=words)
     assert ["sale_order_confirm"] == names(CONFIRM, CANCEL, READ, words=words, is_near_enough=True)
 
 
-def test_tool_without_any_word_is_never_near() -> None:
+def test_tool_without_any_word_of_the_question_is_no_near_match() -> None:
     assert [] == names(CONFIRM, READ, words=["xyzzy"], is_near_enough=True)
     assert [] == names(words=["xyzzy"], is_near_enough=True)
 

@@ -134,7 +134,7 @@ def test_alarm_remembers_what_was_known_and_the_event_as_the_api_has_it() -> Non
     )
 
 
-def test_long_texts_are_not_remembered() -> None:
+def test_long_texts_of_a_record_are_not_kept_in_an_alarm() -> None:
     fleet = fleet_of(rule("capabilities_changed"), servers=())
     fleet.add(ACME, capabilities=(), hostname="h" * 1000)
 
@@ -283,7 +283,7 @@ def test_events_that_are_read_late_tell_of_what_is_over_only_if_it_was_told(batc
     assert ["recovered", "recovered"] == [alarm.ending for alarm in fleet.alarms.values()]
 
 
-def test_partial_look_tells_nothing_and_hands_nothing_over() -> None:
+def test_partial_look_sends_no_message_and_moves_no_alarm_to_another_server() -> None:
     fleet = fleet_of(rule(after=0 * SECOND), servers=(ACME, BLUE))
     fleet.go(State.DOWN, ACME)
     fleet.wait(seconds=1)
@@ -305,7 +305,7 @@ def test_partial_look_tells_nothing_and_hands_nothing_over() -> None:
     assert [(BLUE, "recovered")] == [(each.server_id, each.ending) for each in whole.changed]
 
 
-def test_partial_look_leaves_what_is_due_to_a_whole_one() -> None:
+def test_partial_look_leaves_due_alarms_to_a_full_look() -> None:
     fleet = fleet_of(rule(after=0 * SECOND))
     fleet.go(State.DOWN, ACME)
     fleet.wait(seconds=1)
@@ -417,7 +417,7 @@ def test_record_tells_the_end_before_its_event_is_read(said: dict[str, Any], end
 @pytest.mark.parametrize(
     ("kind", "field", "value"), [("twin", "twin_of", BLUE), ("conflict", "conflict_since", NOON)]
 )
-def test_what_no_event_ends_is_ended_by_the_record(kind: str, field: str, value: Any) -> None:
+def test_alarm_that_no_event_ends_is_ended_by_the_record(kind: str, field: str, value: Any) -> None:
     fleet = fleet_of(rule(kind, after=MINUTE))
     fleet.change(ACME, **{field: value})
     fleet.wait(minutes=10)
@@ -445,7 +445,7 @@ def test_twin_that_is_heard_again_stays_a_twin() -> None:
     assert ["twin"] == [alarm.kind for alarm in fleet.open_alarms()]
 
 
-def test_twin_of_yet_another_server_is_no_second_alarm() -> None:
+def test_twin_of_a_third_server_begins_no_second_alarm() -> None:
     fleet = fleet_of(rule("twin", after=MINUTE))
     fleet.change(ACME, twin_of=BLUE)
     fleet.wait(minutes=10)
@@ -487,7 +487,7 @@ def test_flapping_server_is_told_no_more_until_it_is_calm() -> None:
     assert 6 == len(fleet.deliveries)
 
 
-def test_flapping_itself_is_told_once_and_so_is_its_end() -> None:
+def test_flapping_alarm_and_its_end_are_each_reported_once() -> None:
     fleet = fleet_of(rule("flapping", after=5 * MINUTE))
 
     flap(fleet, times=20)
@@ -526,7 +526,7 @@ def test_server_that_is_late_when_it_is_calm_is_told_as_late_only() -> None:
 @pytest.mark.parametrize(
     "said", [{"node_of": BLUE}, {"superseded_by": BLUE}, {"state": State.LEFT}, {"state": State.UP}]
 )
-def test_server_that_is_calm_and_has_no_state_of_its_own_begins_no_alarm(
+def test_server_that_stops_flapping_begins_no_alarm_unless_late_or_down_itself(
     said: dict[str, Any],
 ) -> None:
     fleet = fleet_of(rule("late", "down"))
@@ -545,7 +545,7 @@ def test_server_that_is_calm_and_has_no_state_of_its_own_begins_no_alarm(
 # Kinds that do not last
 
 
-def test_what_does_not_last_is_told_once() -> None:
+def test_momentary_event_is_reported_once_and_leaves_no_open_alarm() -> None:
     fleet = fleet_of(rule("recovered", "moved", after=5 * MINUTE))
 
     fleet.go(State.DOWN, ACME)
@@ -570,7 +570,7 @@ def test_deleted_server_is_told_by_its_id() -> None:
     assert {"event", "thread"} == only_alarm(fleet).known.keys()
 
 
-def test_event_of_the_fleet_is_told_whatever_the_query_is() -> None:
+def test_fleet_event_is_reported_whatever_the_query_of_the_rule_is() -> None:
     fleet = fleet_of(rule("copies", query="database:other"))
     details = {"database_uuid": "6f1d", "servers": 51}
 
@@ -687,7 +687,7 @@ def test_alarms_of_a_removed_rule_end_and_are_not_told() -> None:
     assert [] == [alarm for alarm in fleet.alarms.values() if alarm.due_at is not None]
 
 
-def test_end_that_waits_is_told_though_its_rule_is_removed() -> None:
+def test_waiting_end_of_an_alarm_is_reported_though_its_rule_is_removed() -> None:
     fleet = fleet_of(rule())
     fleet.go(State.DOWN, ACME)
     fleet.wait(minutes=10)

@@ -154,7 +154,7 @@ def act(fleet: World, what: str, number: int) -> None:
 
 
 @given(rules, steps, st.sampled_from([1, 3, 1000]), st.sampled_from([1, 7, 500]))
-def test_whatever_happens_alarms_are_told_once_and_nothing_is_lost(
+def test_alarms_of_a_random_fleet_are_each_reported_once_and_none_is_lost(
     rules: list[Rule],
     steps: list[tuple[int, str, int]],
     per_hour: int,

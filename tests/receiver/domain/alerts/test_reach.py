@@ -30,7 +30,7 @@ def reached(kind: str, *, since: Any = EARLIER, **known: Any) -> Reached:
     return telling.of(record(), kind, since=since, now=NOW)
 
 
-def test_nobody_is_told_of_anything_without_a_channel() -> None:
+def test_reach_is_no_channel_without_a_channel() -> None:
     assert Reached(Reach.NO_CHANNEL) == Telling().of(record(), "down", since=EARLIER, now=NOW)
 
 
@@ -47,7 +47,7 @@ def test_nobody_is_told_of_anything_without_a_channel() -> None:
         ("twin", None, {"kinds": {"twin"}}, Reach.MISSED),
     ],
 )
-def test_rules_say_why_there_is_no_alarm(
+def test_reach_says_by_the_rules_why_there_is_no_alarm(
     kind: str, since: Any, of_rule: dict[str, Any], reach: Reach
 ) -> None:
     assert Reached(reach) == reached(kind, since=since, rules=[rule(**of_rule)])
@@ -63,17 +63,19 @@ def test_rules_say_why_there_is_no_alarm(
         ([("flapping", NOW, None)], Reached(Reach.NO_RULE)),
     ],
 )
-def test_alarms_say_when_somebody_is_told(alarms: list[Any], expected: Reached) -> None:
+def test_reach_says_by_the_open_alarms_when_a_message_is_sent(
+    alarms: list[Any], expected: Reached
+) -> None:
     assert expected == reached("down", open_alarms=[OpenAlarm("a", *each) for each in alarms])
 
 
-def test_alarm_of_another_server_is_none_of_this_one() -> None:
+def test_reach_ignores_alarms_of_other_servers() -> None:
     others = [OpenAlarm("b", "down", NOW, None)]
 
     assert Reached(Reach.NO_RULE) == reached("down", open_alarms=others)
 
 
-def test_rule_may_be_about_words_of_a_note() -> None:
+def test_reach_finds_a_rule_by_words_of_a_note() -> None:
     known = {"rules": [rule(query="ann")]}
     noted = Noted({"ann": frozenset({subject_of(record())})})
 

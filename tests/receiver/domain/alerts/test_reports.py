@@ -68,7 +68,7 @@ def test_availability_of_the_fleet_is_the_mean_of_what_is_known() -> None:
     assert found.availability_before is None
 
 
-def test_alarms_are_those_of_all_servers_and_of_the_fleet() -> None:
+def test_report_counts_the_alarms_of_all_servers_and_of_the_fleet() -> None:
     assert 6 == report(line(alarms=3), line(alarms=1), fleet_alarms=2).alarms
 
 
@@ -89,7 +89,7 @@ def test_rebuild_or_a_further_node_is_no_new_database(
     assert not line(**events, is_listed=False).is_new
 
 
-def test_text_tells_what_changed_in_the_fleet() -> None:
+def test_report_text_says_what_changed_in_the_fleet() -> None:
     lines = [
         line("acme", registered=1),
         line("beta", rebuilt=2, upgraded=1),
@@ -111,7 +111,7 @@ def test_text_tells_what_changed_in_the_fleet() -> None:
     ] == said
 
 
-def test_text_tells_which_databases_were_least_available() -> None:
+def test_report_text_names_the_least_available_databases() -> None:
     said = text(
         line("acme", 0.95, None, down=1),
         line("beta", 0.0, 0.9999, down=3),
@@ -128,7 +128,7 @@ def test_text_tells_which_databases_were_least_available() -> None:
     ] == said[said.index("") + 1 :]
 
 
-def test_text_stays_short_however_large_the_fleet_is() -> None:
+def test_report_text_is_short_for_a_large_fleet() -> None:
     lines = [line(f"db{n:03}" + "x" * 200, 0.5, registered=1, upgraded=1) for n in range(300)]
 
     said = text(*lines)
@@ -139,13 +139,13 @@ def test_text_stays_short_however_large_the_fleet_is() -> None:
     assert "and 290 more below 100%" == said[-1]
 
 
-def test_names_cannot_break_lines_or_turn_their_order() -> None:
+def test_control_characters_of_names_are_replaced_in_the_report_text() -> None:
     hostile = "a\nGone (9): \u202eb"
 
     assert "New (1): a�Gone (9): �b" in text(line(hostile, registered=1))
 
 
-def test_week_that_spans_two_years_names_both() -> None:
+def test_report_title_names_both_years_of_a_week_that_spans_two() -> None:
     end = datetime(2026, 1, 3, tzinfo=timezone.utc)
 
     found = Report.of([line()], until=end, fleet_alarms=1)
@@ -155,14 +155,14 @@ def test_week_that_spans_two_years_names_both() -> None:
     )
 
 
-def test_days_are_those_of_the_time_zone() -> None:
+def test_report_title_has_the_days_of_the_time_zone() -> None:
     late = Report.of([], until=UNTIL + timedelta(hours=5), fleet_alarms=0)
 
     assert "27 January to 3 February 2026" in late.title("Pacific/Kiritimati")
     assert "25 January to 1 February 2026" in report().title("America/Los_Angeles")
 
 
-def test_csv_has_a_row_for_each_line() -> None:
+def test_report_csv_has_a_row_for_each_line() -> None:
     found = report(line("acme", 0.5, None, alarms=2, down=1), line("beta", registered=1)).csv()
 
     rows = [*csv.DictReader(StringIO(found, newline=""))]
@@ -183,13 +183,13 @@ def test_csv_has_a_row_for_each_line() -> None:
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_csv_holds_no_formula(name: str) -> None:
+def test_report_csv_holds_no_formula(name: str) -> None:
     (row,) = csv.DictReader(StringIO(report(line(name)).csv(), newline=""))
 
     assert f"'{name}" == row["database"]
 
 
-def test_json_has_the_figures_and_the_first_hundred_lines() -> None:
+def test_report_json_has_the_figures_and_the_first_hundred_lines() -> None:
     found = report(*(line(f"db{n:03}") for n in range(150)), fleet_alarms=1).to_json()
 
     assert "2026-01-26T07:00:00Z" == found["since"]
@@ -200,9 +200,9 @@ def test_json_has_the_figures_and_the_first_hundred_lines() -> None:
 @pytest.mark.parametrize(
     ("share", "shown"), [(1.0, "100%"), (0.99999, "99.9%"), (0.5, "50.0%"), (0.0, "0.0%")]
 )
-def test_percent_never_rounds_up_to_all(share: float, shown: str) -> None:
+def test_percentage_below_100_is_never_rounded_up_to_100(share: float, shown: str) -> None:
     assert shown == percent(share)
 
 
-def test_days_are_those_of_utc_where_a_time_zone_is_not_known_any_more() -> None:
+def test_report_title_has_the_days_of_utc_when_the_time_zone_is_unknown() -> None:
     assert report().title("UTC") == report().title("Europe/Nowhere")

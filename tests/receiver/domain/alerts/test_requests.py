@@ -73,7 +73,7 @@ def test_channel_is_read_whole() -> None:
         ({"url": "http://a/b", "secret": SECRET}, {"url": "http://a/b", "secret": SECRET}),
     ],
 )
-def test_address_of_a_webhook_is_an_object(address: Any, read: Any) -> None:
+def test_address_of_a_webhook_must_be_an_object(address: Any, read: Any) -> None:
     assert read == NewChannel.of({**CHANNEL, "address": address}).address
 
 
@@ -139,12 +139,12 @@ def test_address_that_apprise_cannot_read_is_refused_without_showing_it(address:
         ({"secret": SECRET}, "secret", "is no field of a channel; these are: name, kind, address"),
     ],
 )
-def test_wrong_channel_is_refused(changed: Any, path: str, why: str) -> None:
+def test_invalid_channel_request_is_refused(changed: Any, path: str, why: str) -> None:
     assert why in refused(lambda: NewChannel.of({**CHANNEL, **changed}))[path]
 
 
 @pytest.mark.parametrize("asked", [None, [], "webhook", 5])
-def test_request_that_is_no_object_is_refused(asked: Any) -> None:
+def test_alert_request_that_is_no_object_is_refused(asked: Any) -> None:
     for read in (NewChannel.of, NewRule.of, ShortSilence.of):
         assert "expected an object" in refused(lambda read=read: read(asked))[""]  # type: ignore[misc]
 
@@ -174,7 +174,7 @@ def test_channel_is_changed_where_the_request_says_so() -> None:
         ({"kind": "apprise"}, "kind", "is no field of a channel that may be changed"),
     ],
 )
-def test_wrong_change_of_a_channel_is_refused(asked: Any, path: str, why: str) -> None:
+def test_invalid_change_request_of_a_channel_is_refused(asked: Any, path: str, why: str) -> None:
     assert why in refused(lambda: ChannelChange.of(asked, made()))[path]
 
 
@@ -227,7 +227,7 @@ def test_rule_is_read_whole_and_keeps_its_id() -> None:
         ({"kind": "down"}, "kind", "is no field of a rule"),
     ],
 )
-def test_wrong_rule_is_refused(changed: Any, path: str, why: str) -> None:
+def test_invalid_rule_request_is_refused(changed: Any, path: str, why: str) -> None:
     assert why in refused(lambda: NewRule.of({**RULE, **changed}))[path]
 
 
@@ -306,7 +306,7 @@ def test_silence_by_a_cron_expression_lasts_each_time(ends_at: str | None) -> No
         ({"minutes": 5}, "minutes", "is no field of a silence"),
     ],
 )
-def test_wrong_silence_is_refused(changed: Any, path: str, why: str) -> None:
+def test_invalid_silence_request_is_refused(changed: Any, path: str, why: str) -> None:
     assert why in refused(lambda: NewSilence.of({**SILENCE, **changed}, now=NOW))[path]
 
 
@@ -331,7 +331,7 @@ def test_silence_of_some_minutes_is_of_one_server() -> None:
         ({"minutes": 5, "until": 1}, "until", "is no field of a silence of a server"),
     ],
 )
-def test_wrong_number_of_minutes_is_refused(asked: Any, path: str, why: str) -> None:
+def test_invalid_number_of_minutes_of_a_silence_is_refused(asked: Any, path: str, why: str) -> None:
     assert why in refused(lambda: ShortSilence.of(asked))[path]
 
 

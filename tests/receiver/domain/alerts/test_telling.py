@@ -28,7 +28,7 @@ def fleet_of(*rules: Rule, **options: Any) -> World:
 # One message
 
 
-def test_what_is_due_within_half_a_minute_is_one_message() -> None:
+def test_alarms_due_within_half_a_minute_share_one_message() -> None:
     fleet = fleet_of()
 
     fleet.go(State.DOWN, ACME)
@@ -41,7 +41,7 @@ def test_what_is_due_within_half_a_minute_is_one_message() -> None:
     assert ["2 down: acme, blue", "Down: green (staging) on web-1"] == fleet.titles()
 
 
-def test_what_ends_within_half_a_minute_is_one_message() -> None:
+def test_ends_of_alarms_within_half_a_minute_share_one_message() -> None:
     fleet = fleet_of()
     fleet.go(State.DOWN, ACME, BLUE)
     fleet.wait(hours=1)
@@ -112,7 +112,7 @@ def test_silenced_alarm_is_told_when_the_silence_is_over_and_it_lasts() -> None:
     assert [None] == [alarm.silenced_by for alarm in fleet.open_alarms()]
 
 
-def test_what_does_not_last_is_never_told_of_a_silenced_server() -> None:
+def test_momentary_event_of_a_silenced_server_is_never_reported() -> None:
     fleet = fleet_of(rule("moved"))
     fleet.silences = [silence("s", ends_at=NOON + 20 * MINUTE)]
 
@@ -221,7 +221,7 @@ def test_window_that_opens_again_and_again_silences_each_time() -> None:
 # Limits
 
 
-def test_limit_of_a_channel_loses_nothing() -> None:
+def test_message_limit_of_a_channel_loses_no_alarm() -> None:
     fleet = fleet_of(rule("moved"), channels=[channel(per_hour=2)])
 
     for n in range(24):
@@ -250,7 +250,7 @@ def test_end_that_waits_longest_is_told_first_when_the_limit_allows_it() -> None
     assert ["alarm", "end", "alarm"] == fleet.kinds()
 
 
-def test_what_is_over_before_the_limit_allows_it_is_not_told() -> None:
+def test_alarm_over_before_the_channel_limit_allows_its_message_is_not_reported() -> None:
     fleet = fleet_of(channels=[channel(per_hour=1)])
     fleet.go(State.DOWN, ACME)
     fleet.wait(minutes=6)
@@ -263,7 +263,9 @@ def test_what_is_over_before_the_limit_allows_it_is_not_told() -> None:
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_what_waits_for_a_limit_is_looked_at_once_in_a_minute(*, is_told: bool) -> None:
+def test_alarm_that_waits_for_the_channel_limit_is_looked_at_once_a_minute(
+    *, is_told: bool
+) -> None:
     fleet = fleet_of(rule(remind_every=HOUR), channels=[channel(per_hour=1)])
     fleet.go(State.DOWN, ACME)
     fleet.wait(minutes=4)

@@ -65,7 +65,7 @@ def test_window_opens_when_the_cron_expression_says_and_closes_after_its_duratio
     ]
 
 
-def test_part_of_a_second_is_within_the_window() -> None:
+def test_fraction_of_a_second_is_within_the_silence_window() -> None:
     opens = datetime(2026, 2, 1, 2, 30, tzinfo=UTC)
     little = timedelta(microseconds=1)
 
@@ -100,7 +100,7 @@ def test_window_that_opens_with_the_silence_counts() -> None:
     assert NOON + HOUR == windows.active(at_noon, NOON)
 
 
-def test_no_window_is_open_before_the_first() -> None:
+def test_silence_window_is_not_open_before_the_first() -> None:
     leap = nightly("UTC", "0 0 29 2 *", begins_at=NOON - DAY)
 
     assert None is windows.active(leap, NOON)
@@ -114,7 +114,9 @@ def test_no_window_is_open_before_the_first() -> None:
         (NEW_YORK, datetime(2026, 3, 8, 7, tzinfo=UTC)),
     ],
 )
-def test_nightly_window_opens_once_when_clocks_are_set(time_zone: str, opens: datetime) -> None:
+def test_nightly_silence_window_opens_once_when_clocks_are_set(
+    time_zone: str, opens: datetime
+) -> None:
     night = nightly(time_zone)
     minutes = [opens + n * MINUTE for n in range(-240, 300)]
 
@@ -196,7 +198,7 @@ CRONS = [
     st.integers(-1500, 1500),
     st.integers(1, 1500),
 )
-def test_window_is_open_when_a_walk_through_all_minutes_says(
+def test_silence_window_agrees_with_a_walk_through_all_minutes(
     cron: str, change: tuple[str, datetime], offset: int, minutes: int
 ) -> None:
     time_zone, at = change
@@ -215,7 +217,7 @@ def test_window_is_open_when_a_walk_through_all_minutes_says(
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("cron", CRONS)
-def test_openings_around_a_change_are_those_of_the_walk(
+def test_silence_windows_around_a_clock_change_agree_with_a_walk_through_all_minutes(
     cron: str, change: tuple[str, datetime]
 ) -> None:
     """Each minute of the six hours in which clocks are set."""
@@ -233,7 +235,7 @@ def test_openings_around_a_change_are_those_of_the_walk(
 
 
 @pytest.mark.parametrize("cron", [*CRONS, "0 8 * * 1", "0 0 L * *", "0 22 1-7 * MON#1"])
-def test_cron_expression_is_valid(cron: str) -> None:
+def test_supported_cron_expression_is_valid(cron: str) -> None:
     windows.check(cron, BERLIN)
 
 
@@ -250,19 +252,21 @@ def test_cron_expression_is_valid(cron: str) -> None:
         ("0 8 LW * */7", "never comes"),
     ],
 )
-def test_other_text_is_no_cron_expression(cron: str, said: str) -> None:
+def test_invalid_cron_expression_is_refused(cron: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         windows.check(cron, "UTC")
 
 
 @pytest.mark.parametrize("name", ["", "Berlin", "Europe", "../etc", "/etc/passwd", "a\0b", "é"])
-def test_other_text_is_no_time_zone(name: str) -> None:
+def test_unknown_time_zone_of_a_silence_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"^There is no time zone .*Europe/Berlin or UTC\.$"):
         windows.check("0 8 * * 1", name)
 
 
 @given(st.text() | st.text("*/,-0123456789LW#MON ", max_size=20), st.text(max_size=20))
-def test_any_text_is_valid_or_refused_with_a_sentence(cron: str, name: str) -> None:
+def test_any_cron_expression_and_time_zone_is_valid_or_refused_with_a_sentence(
+    cron: str, name: str
+) -> None:
     asked = [(cron, "UTC"), (f"{cron} * * * *", "UTC"), ("0 8 * * 1", name)]
 
     assert all(said.endswith(".") for each in asked if (said := refusal(*each)) is not None)

@@ -50,14 +50,14 @@ def test_six_turns_within_an_hour_are_flapping() -> None:
 
 
 @pytest.mark.parametrize("minutes", [(0, 12, 24, 36, 48), (0, 12, 24, 36, 48, 60.1)])
-def test_fewer_or_slower_turns_are_told(minutes: tuple[float, ...]) -> None:
+def test_fewer_or_slower_turns_are_no_flapping(minutes: tuple[float, ...]) -> None:
     row, told = after(*minutes)
 
     assert [TURNS[(len(minutes) - 1) % 2]] == told
     assert None is row.record.flapping_since
 
 
-def test_down_is_no_turn_of_its_own() -> None:
+def test_down_after_late_is_no_further_turn() -> None:
     row, _ = after(0, 1, 2, 3, 4)
 
     same, told = damped(row, [event(EventKind.DOWN, NOON + HALF)], at=NOON + HALF)
@@ -123,7 +123,7 @@ def test_a_server_is_calm_half_an_hour_after_its_last_turn() -> None:
     assert {"turns": 6, "since": "2026-01-31T12:00:00Z", "state": "up"} == told[0].details
 
 
-def test_calm_of_a_superseded_server_says_so() -> None:
+def test_end_of_flapping_of_a_superseded_server_says_so() -> None:
     row, _ = after(0, 1, 2, 3, 4, 5)
     gone = row._replace(record=evolve(row.record, superseded_by="b"))
 
@@ -132,7 +132,7 @@ def test_calm_of_a_superseded_server_says_so() -> None:
     assert "superseded" == calm.details["state"]
 
 
-def test_time_in_which_no_receiver_ran_is_no_calm() -> None:
+def test_time_in_which_no_receiver_ran_does_not_end_flapping() -> None:
     row, _ = after(0, 1, 2, 3, 4, 5)
     back = NOON + 10 * HOUR
 
@@ -141,7 +141,7 @@ def test_time_in_which_no_receiver_ran_is_no_calm() -> None:
     assert (microseconds(back + HALF), []) == (waits.due_at, told)
 
 
-def test_check_that_is_due_before_the_calm_stays_due() -> None:
+def test_due_check_before_the_end_of_flapping_stays_due() -> None:
     row, _ = after(0, 1, 2, 3, 4, 5)
     soon = microseconds(NOON + timedelta(minutes=6))
 
@@ -158,7 +158,7 @@ steps = st.lists(st.tuples(st.integers(0, 3000), st.sampled_from(TURNS)), max_si
 
 
 @given(steps)
-def test_of_any_turns_few_are_told_and_all_are_counted(
+def test_random_turns_are_reported_rarely_and_all_counted(
     steps: list[tuple[int, EventKind]],
 ) -> None:
     """A list of all turns says the same: it shares no code with the rule."""

@@ -32,7 +32,7 @@ def problems(**asked: Any) -> list[str]:
     return [*map(str, raised.value.problems)]
 
 
-def test_labels_are_written_in_one_way() -> None:
+def test_labels_are_normalised_sorted_and_distinct() -> None:
     typed = ["  Customer:Acme ", "GOLD", "gold", "do  not\ttouch", "Mu\u0308ller"]
 
     assert ("customer:acme", "do not touch", "gold", "müller") == after(
@@ -52,7 +52,9 @@ def test_labels_are_written_in_one_way() -> None:
         ({"note": " One\r\ntwo\tthree \u00e9\n"}, ("eu", "gold"), "One\ntwo\tthree é"),
     ],
 )
-def test_what_is_not_named_stays(asked: dict[str, Any], labels: tuple[str, ...], note: str) -> None:
+def test_labels_and_notes_that_a_change_does_not_name_are_kept(
+    asked: dict[str, Any], labels: tuple[str, ...], note: str
+) -> None:
     found = after(GOLD, **asked)
 
     assert (labels, note, "Bob") == (found.labels, found.note, found.changed_by)
@@ -62,7 +64,9 @@ def test_what_is_not_named_stays(asked: dict[str, Any], labels: tuple[str, ...],
 @pytest.mark.parametrize(
     "asked", [{"add": ["gold"]}, {"labels": ["gold", "EU"]}, {"note": "Call Ada. "}, {"remove": []}]
 )
-def test_change_that_changes_nothing_keeps_who_changed_it(asked: dict[str, Any]) -> None:
+def test_label_change_without_effect_keeps_the_name_of_the_last_author(
+    asked: dict[str, Any],
+) -> None:
     if asked == {"remove": []}:
         assert ["expected at least one of labels, add, remove, note"] == problems(**asked)
     else:
@@ -89,13 +93,13 @@ def test_change_that_changes_nothing_keeps_who_changed_it(asked: dict[str, Any])
         ({"labels": [f"{n}" for n in range(21)]}, "labels: a database may have 20 labels"),
     ],
 )
-def test_invalid_change_is_explained(asked: dict[str, Any], says: str) -> None:
+def test_invalid_label_change_is_explained(asked: dict[str, Any], says: str) -> None:
     (problem,) = problems(**asked)
 
     assert problem.startswith(says)
 
 
-def test_subject_is_the_database_or_else_the_server() -> None:
+def test_labels_belong_to_the_database_or_else_to_the_server() -> None:
     known = evolve(RECORD, database_uuid="u-1")
 
     assert ("server:a", "uuid:u-1") == (subject_of(RECORD), subject_of(known))
@@ -119,7 +123,7 @@ def test_joined_annotation_has_the_labels_and_notes_of_both() -> None:
     assert 20 == len(joined(GOLD, many).labels)
 
 
-def test_event_tells_what_was_changed() -> None:
+def test_label_event_says_what_was_changed() -> None:
     def told(before: Annotation, now: Annotation, by: str | None = "Ada") -> list[Any]:
         events = told_of_labels(before, now, server_id="a", at=NOON, by=by)
         return [dict(event.details) for event in events]

@@ -62,7 +62,9 @@ def test_problem_says_where_its_servers_are() -> None:
         (["fd00:0:0:1::5", "fd00:0:0:1::6"], "fd00:0:0:1::/64"),
     ],
 )
-def test_network_is_that_of_all_servers(addresses: list[str | None], expected: str | None) -> None:
+def test_network_of_a_problem_is_the_one_that_all_its_servers_share(
+    addresses: list[str | None], expected: str | None
+) -> None:
     (found,) = problems(
         server(
             f"s{n}",
@@ -83,7 +85,7 @@ def test_servers_of_one_host_have_no_network_worth_telling() -> None:
     assert found.network is None
 
 
-def test_what_many_servers_have_is_first_then_the_worst_then_production() -> None:
+def test_problems_are_sorted_by_server_count_then_severity_then_production() -> None:
     found = problems(
         [
             server("flaps", state=State.UP, flapping_since=NOW),
@@ -118,7 +120,7 @@ def test_twins_are_one_problem_by_their_database() -> None:
     assert found[0].first is None
 
 
-def test_conflicts_are_one_problem() -> None:
+def test_conflicts_of_several_servers_are_one_problem() -> None:
     later = NOW + timedelta(days=1)
     found = problems(
         [
@@ -146,7 +148,7 @@ def test_server_that_flaps_is_not_down_besides() -> None:
         {"state": State.UP},
     ],
 )
-def test_nothing_is_wrong_with_whoever_is_replaced_or_well(fields: dict[str, Any]) -> None:
+def test_superseded_and_healthy_servers_are_no_problem(fields: dict[str, Any]) -> None:
     assert [] == problems([server("a", **fields)])
 
 

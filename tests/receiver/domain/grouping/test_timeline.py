@@ -26,7 +26,7 @@ def lines(*events: Brief, most: int = 50) -> list[str]:
     return [told(entry) for entry in together(events, most=most)[0]]
 
 
-def test_outage_is_one_line_also_between_other_events() -> None:
+def test_outage_is_one_timeline_line_also_between_other_events() -> None:
     outage = [brief(n, n, "upgraded" if n == 25 else "down", f"s{n}") for n in range(50, 0, -1)]
     events = [brief(99, 100, "upgraded", "x"), *outage]
 
@@ -40,12 +40,12 @@ def test_outage_is_one_line_also_between_other_events() -> None:
     assert 51 == taken
 
 
-def test_two_servers_are_two_lines_and_so_is_one_server_twice() -> None:
+def test_timeline_groups_neither_two_servers_nor_repeated_events_of_one() -> None:
     assert ["down b", "down a"] == lines(brief(2, 1, "down", "b"), brief(1, 0, "down", "a"))
     assert ["moved a"] * 3 == lines(*(brief(n, n, "moved", "a") for n in (3, 2, 1)))
 
 
-def test_events_more_than_a_minute_apart_are_not_together() -> None:
+def test_events_more_than_a_minute_apart_are_not_grouped() -> None:
     times = {5: 240, 4: 180, 3: 120, 2: 59, 1: 0}
 
     assert ["down s5 s4 s3", "down s2", "down s1"] == lines(
@@ -53,7 +53,7 @@ def test_events_more_than_a_minute_apart_are_not_together() -> None:
     )
 
 
-def test_group_lasts_for_ten_minutes_at_most() -> None:
+def test_timeline_group_lasts_for_ten_minutes_at_most() -> None:
     events = [brief(n, 50 * n, "restarted", f"s{n}") for n in range(30, 0, -1)]
 
     entries, _ = together(events, most=50)
@@ -67,7 +67,7 @@ def test_events_of_the_fleet_stay_alone() -> None:
     assert ["fleet_silent None"] * 4 == lines(*events)
 
 
-def test_lines_that_have_no_place_are_left_to_the_next_page() -> None:
+def test_timeline_lines_that_exceed_a_page_are_left_to_the_next() -> None:
     events = [
         brief(5, 5, "down", "c"),
         brief(4, 4, "moved", "x"),
@@ -92,7 +92,9 @@ def test_lines_that_have_no_place_are_left_to_the_next_page() -> None:
     ),
     st.integers(1, 9),
 )
-def test_each_event_is_in_one_line(steps: list[tuple[int, str, str | None]], most: int) -> None:
+def test_each_event_is_in_one_timeline_line(
+    steps: list[tuple[int, str, str | None]], most: int
+) -> None:
     events: list[Brief] = []
     seconds = 0
     for number, (step, kind, server_id) in enumerate(steps):

@@ -67,7 +67,7 @@ def test_each_minute_of_an_hour_is_counted_once() -> None:
     assert [False, True] == [found.lacks(census(minute, up=1)) for minute in (0, 1)]
 
 
-def test_last_count_of_several_that_are_as_bad_is_kept() -> None:
+def test_last_of_several_equally_bad_counts_of_an_hour_is_kept() -> None:
     found = Hour.begun_by(census(0)).counted(census(1, up=3))
 
     assert {"up": 3} == found.worst
@@ -77,7 +77,7 @@ def test_availability_of_no_server_is_unknown() -> None:
     assert None is Hour.begun_by(census()).availability
 
 
-def test_what_was_taken_since_a_moment_is_the_difference() -> None:
+def test_messages_taken_since_a_moment_are_the_difference_of_two_counts() -> None:
     assert Taken(3, 1) == Taken(10, 5).since(Taken(7, 4))
 
 
@@ -95,7 +95,7 @@ def test_what_was_taken_since_a_moment_is_the_difference() -> None:
         ),
     ],
 )
-def test_only_the_most_frequent_values_have_a_number_of_their_own(
+def test_only_the_most_frequent_values_are_counted_apart_in_an_hour(
     counts: dict[str, int], total: int, expected: list[tuple[str | None, int]]
 ) -> None:
     assert expected == most_frequent(counts, total)
@@ -152,7 +152,7 @@ def test_hours_of_a_slot_are_taken_together() -> None:
     assert (together, second.begins_at) == (found.whole, found.worst_at)
 
 
-def test_nothing_is_known_of_a_receiver_that_has_just_started() -> None:
+def test_history_figures_of_a_receiver_that_has_just_started_are_unknown() -> None:
     found = figures([], Period.DAY, NOON)
 
     assert (None, None, None) == (found.whole, found.worst_at, found.listened)

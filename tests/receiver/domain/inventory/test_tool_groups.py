@@ -28,7 +28,7 @@ def test_described_tool_that_is_no_more_offered_is_left_out() -> None:
     assert [] == names([], [CONFIRM])
 
 
-def test_search_finds_words_in_all_texts_of_a_tool() -> None:
+def test_tool_search_finds_words_in_all_texts_of_a_tool() -> None:
     offered = [tool.name for tool in (CONFIRM, CANCEL, PAY)]
 
     def finding(search: str) -> list[str]:

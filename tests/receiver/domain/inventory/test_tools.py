@@ -42,26 +42,26 @@ def variant(**changed: Any) -> Variant:
         ({"annotations": {"destructiveHint": True}}, ()),
     ],
 )
-def test_descriptions_differ_in_what_both_know(
+def test_tool_descriptions_differ_only_in_fields_that_both_have(
     changed: dict[str, Any], expected: tuple[str, ...]
 ) -> None:
     assert expected == differing([variant(), variant(**changed)])
 
 
-def test_several_hints_are_one_difference() -> None:
+def test_several_changed_hints_of_a_tool_are_one_difference() -> None:
     turned = {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": True}
     one = {"readOnlyHint": False, "destructiveHint": True, "openWorldHint": False}
 
     assert ("annotations",) == differing([variant(annotations=turned), variant(annotations=one)])
 
 
-def test_differences_of_third_parties_count() -> None:
+def test_differences_between_any_two_descriptions_of_a_tool_count() -> None:
     silent = variant_of({"name": "pay"})
 
     assert ("title",) == differing([silent, variant(), silent, variant(title="Pays")])
 
 
-def test_summary_takes_the_words_of_most_servers() -> None:
+def test_summary_of_a_tool_has_the_description_of_most_servers() -> None:
     described = {
         variant(title=None, provider=None): 7,
         variant(title="Pay"): 2,

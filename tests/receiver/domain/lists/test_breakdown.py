@@ -29,7 +29,7 @@ def counted(text: str, lapsed: tuple[str, ...] = (), **known: Any) -> Counts:
     return Breakdown(groups=GROUPS, tools=TOOLS, **known).count(matching, lapsed=lapsed)
 
 
-def test_all_servers_are_counted_by_all_that_they_have() -> None:
+def test_breakdown_counts_all_servers_by_every_facet() -> None:
     assert Counts(
         4321,
         {
@@ -46,7 +46,7 @@ def test_all_servers_are_counted_by_all_that_they_have() -> None:
     ) == counted("")
 
 
-def test_values_of_a_name_are_counted_without_what_the_filter_says_of_it() -> None:
+def test_breakdown_of_a_facet_ignores_the_filter_by_that_facet() -> None:
     found = counted("stage:production odoo:18.0")
 
     assert 20 == found.total
@@ -56,7 +56,7 @@ def test_values_of_a_name_are_counted_without_what_the_filter_says_of_it() -> No
     assert {"read": 20} == found.values["tool"]
 
 
-def test_states_and_exclusions_count() -> None:
+def test_breakdown_respects_states_and_exclusions() -> None:
     assert 50_001 == counted("state:down,left").total
     assert 4320 == counted("-state:down").total
     assert 0 == counted("state:down -state:down").total
@@ -64,7 +64,7 @@ def test_states_and_exclusions_count() -> None:
     assert 4000 == counted("network:10.0.0.0/24 version:1.0 -stage:production").total
 
 
-def test_tools_and_keys_count_by_what_the_database_knows_of_them() -> None:
+def test_breakdown_counts_by_tool_and_key_what_the_database_reports() -> None:
     one = frozenset({1})
 
     assert 301 == counted("tool:sell", offering=one).total
@@ -81,14 +81,14 @@ def test_servers_of_lapsed_keys_are_in_no_state() -> None:
     assert {"up": 4300, "left": 50_000, "superseded": 600_000} == found.values["state"]
 
 
-def test_sets_of_tools_that_are_not_known_make_the_numbers_partial() -> None:
+def test_unknown_tool_sets_make_the_breakdown_partial() -> None:
     matching = FilterText().to_filter()
     found = Breakdown(groups=GROUPS, tools={2: ["read"]}).count(matching)
 
     assert ({"read": 20}, True) == (found.values["tool"], found.are_partial)
 
 
-def test_most_frequent_values_come_first() -> None:
+def test_breakdown_lists_the_most_frequent_values_first() -> None:
     numbers = {"b": 1, "a": 1, "Big": 5}
 
     assert [("Big", 5), ("a", 1), ("b", 1)] == most_frequent(numbers)

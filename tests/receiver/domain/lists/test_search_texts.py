@@ -60,11 +60,13 @@ KNOWN = record(
         ("grösse", True),
     ],
 )
-def test_word_finds_names_addresses_versions_tools_and_labels(word: str, *, finds: bool) -> None:
+def test_search_word_finds_names_addresses_versions_tools_and_labels(
+    word: str, *, finds: bool
+) -> None:
     assert finds is Sought.of(word).is_in(KNOWN)
 
 
-def test_server_of_which_only_the_id_is_known_is_found_by_that() -> None:
+def test_server_of_which_only_the_id_is_known_is_found_by_its_id() -> None:
     assert SearchText("acme_web-1", "") == search_text_of(record())
     assert [True, False, False] == [Sought.of(each).is_in(record()) for each in ("web", "1.", "x")]
 
@@ -79,7 +81,7 @@ def test_server_of_which_only_the_id_is_known_is_found_by_that() -> None:
         ("::1", None),
     ],
 )
-def test_network_has_the_first_bits_of_an_address(address: str, network: str | None) -> None:
+def test_network_of_an_address_has_its_first_bits(address: str, network: str | None) -> None:
     assert network == network_of(address)
 
 

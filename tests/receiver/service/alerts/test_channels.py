@@ -76,7 +76,7 @@ def test_secret_of_a_webhook_may_be_given(receiver: httpx.Client, sink: HttpSink
     assert "fleet.test" == sink.received[0].verified(SECRET)["type"]
 
 
-def test_email_can_be_tried_out(receiver: httpx.Client, mailbox: SmtpSink) -> None:
+def test_email_channel_can_be_tested(receiver: httpx.Client, mailbox: SmtpSink) -> None:
     url = f"mailto://127.0.0.1:{mailbox.port}?mode=insecure&from=a@example.com&to=b@example.com"
     channel_id = add_channel(receiver, name="mail", kind="apprise", address=url)
 
@@ -90,7 +90,7 @@ def test_email_can_be_tried_out(receiver: httpx.Client, mailbox: SmtpSink) -> No
     assert email["References"] is None
 
 
-def test_test_that_fails_says_why_and_is_not_repeated(
+def test_failed_test_of_a_channel_says_why_and_is_not_repeated(
     receiver: httpx.Client, sink: HttpSink
 ) -> None:
     sink.answer = lambda _: (401, {})
@@ -108,7 +108,7 @@ def test_test_that_fails_says_why_and_is_not_repeated(
     assert 0 == receiver.get("/health").json()["alerts"]["given_up"]
 
 
-def test_other_address_of_a_webhook_gets_another_secret(
+def test_changed_address_of_a_webhook_gets_another_secret(
     receiver: httpx.Client, sink: HttpSink
 ) -> None:
     channel_id = add_webhook(receiver, sink)
@@ -125,7 +125,7 @@ def test_other_address_of_a_webhook_gets_another_secret(
     assert [] == sink.received
 
 
-def test_other_name_leaves_the_secret(receiver: httpx.Client, sink: HttpSink) -> None:
+def test_changed_name_of_a_channel_keeps_the_secret(receiver: httpx.Client, sink: HttpSink) -> None:
     channel_id = add_webhook(receiver, sink)
 
     changed = receiver.patch(f"/channels/{channel_id}", json={"name": "other"}).json()
@@ -135,7 +135,7 @@ def test_other_name_leaves_the_secret(receiver: httpx.Client, sink: HttpSink) ->
     assert "fleet.test" == sink.received[0].verified(SECRET)["type"]
 
 
-def test_address_that_cannot_be_used_is_refused_without_being_quoted(
+def test_unusable_channel_address_is_refused_without_being_quoted(
     receiver: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     for kind, address in (
@@ -156,7 +156,7 @@ def test_address_that_cannot_be_used_is_refused_without_being_quoted(
         assert [] == receiver.get("/channels").json()["channels"], address
 
 
-def test_without_a_key_there_are_no_channels(sqlite_url: str) -> None:
+def test_channel_is_refused_without_a_secret_key(sqlite_url: str) -> None:
     with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url})) as receiver:
         answers = [
             receiver.post("/channels", json={"name": "a", "kind": kind, "address": address})
@@ -171,7 +171,7 @@ def test_without_a_key_there_are_no_channels(sqlite_url: str) -> None:
         assert "odoo-mcp-fleet secret-key" in answer.json()["detail"]
 
 
-def test_channel_of_another_key_fails_and_says_so(
+def test_channel_encrypted_with_another_secret_key_fails_and_says_so(
     database_url: str, clock: Clock, sink: HttpSink
 ) -> None:
     with telling_receiver(database_url, clock) as receiver:
@@ -205,7 +205,7 @@ def test_channel_that_is_gone_is_neither_tested_nor_changed(store: SqlStore, clo
     asyncio.run(scenario())
 
 
-def test_health_and_metrics_tell_what_waits(
+def test_health_and_metrics_count_the_waiting_messages(
     database_url: str, clock: Clock, store: SqlStore, sink: HttpSink
 ) -> None:
 

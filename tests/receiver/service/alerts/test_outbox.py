@@ -129,7 +129,7 @@ def test_channel_that_hangs_holds_up_no_other(store: SqlStore, clock: Clock) -> 
     assert 3 == len([each for each in sent.ids if each[-1] in "246"])
 
 
-def test_no_more_are_sent_at_once_than_may_be(store: SqlStore) -> None:
+def test_outbox_sends_no_more_messages_at_once_than_its_limit(store: SqlStore) -> None:
     sent = Sent()
     channels = [keep_channel(store, number) for number in range(3)]
     sent.hanging = {each.id for each in channels[:2]}
@@ -249,7 +249,7 @@ def rename(engine: Engine, table: str, name: str) -> None:
 
 
 @pytest.mark.one_database
-def test_database_that_is_away_is_waited_for(
+def test_outbox_waits_for_an_unreachable_database(
     store: SqlStore, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent, looks = Sent(), Looks()
@@ -273,7 +273,7 @@ def test_database_that_is_away_is_waited_for(
 
 @pytest.mark.one_database
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_what_came_of_a_message_is_written_when_the_database_is_back(
+def test_outcome_of_a_message_is_written_when_the_database_is_back(
     store: SqlStore,
     engine: Engine,
     clock: Clock,

@@ -32,13 +32,13 @@ def pinging(
     asyncio.run(scenario())
 
 
-def test_requests_are_sent_again_and_again(sink: HttpSink) -> None:
+def test_ping_requests_are_sent_at_each_interval(sink: HttpSink) -> None:
     pinging(sink, lambda: len(sink.received) >= 2)
 
     assert {("GET", "/uuid")} == {(each.method, each.path) for each in sink.received}
 
 
-def test_requests_cease_while_the_receiver_does_not_work(sink: HttpSink) -> None:
+def test_ping_requests_stop_while_the_receiver_does_not_work(sink: HttpSink) -> None:
     looks: list[int] = []
 
     def trouble() -> str | None:
@@ -50,7 +50,7 @@ def test_requests_cease_while_the_receiver_does_not_work(sink: HttpSink) -> None
     assert [0] * 20 == looks[:20]
 
 
-def test_failures_are_logged_once_and_so_is_the_success_after_them(
+def test_ping_failures_are_logged_once_and_so_is_the_success_after_them(
     sink: HttpSink, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "receiver.service.alerts.ping")
@@ -64,7 +64,7 @@ def test_failures_are_logged_once_and_so_is_the_success_after_them(
     ] == [each.getMessage() for each in caplog.records if each.name.endswith("ping")]
 
 
-def test_receiver_with_the_setting_sends_requests(sqlite_url: str, sink: HttpSink) -> None:
+def test_receiver_with_the_ping_setting_sends_requests(sqlite_url: str, sink: HttpSink) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_PING_URL": f"{sink.url}/uuid"}
     with serve(create_app(environ=environ)):
         wait_until(lambda: bool(sink.received))

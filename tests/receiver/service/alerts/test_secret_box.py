@@ -17,7 +17,7 @@ pytestmark = pytest.mark.one_database
 SECRET = "mailtos://user:päss@example.com"
 
 
-def test_what_is_encrypted_is_decrypted() -> None:
+def test_encrypted_secret_is_decrypted_again() -> None:
     box = SecretBox.of(SecretBox.new_key())
 
     sealed = box.seal(SECRET)
@@ -26,7 +26,7 @@ def test_what_is_encrypted_is_decrypted() -> None:
     assert SECRET == box.open(sealed)
 
 
-def test_first_key_encrypts_and_all_decrypt() -> None:
+def test_first_secret_key_encrypts_and_all_decrypt() -> None:
     old, new = SecretBox.new_key(), SecretBox.new_key()
     both = SecretBox.of(f"{new}, {old}\n")
 
@@ -34,7 +34,7 @@ def test_first_key_encrypts_and_all_decrypt() -> None:
     assert SECRET == SecretBox.of(new).open(both.seal(SECRET))
 
 
-def test_other_key_does_not_decrypt() -> None:
+def test_secret_is_not_decrypted_with_another_key() -> None:
     sealed = SecretBox.of(SecretBox.new_key()).seal(SECRET)
 
     for box in (SecretBox(), SecretBox.of(SecretBox.new_key())):
@@ -42,7 +42,7 @@ def test_other_key_does_not_decrypt() -> None:
             box.open(sealed)
 
 
-def test_without_a_key_nothing_is_encrypted() -> None:
+def test_encryption_is_refused_without_a_secret_key() -> None:
     box = SecretBox()
 
     with pytest.raises(Refusal, match="odoo-mcp-fleet secret-key") as refused:
@@ -53,12 +53,12 @@ def test_without_a_key_nothing_is_encrypted() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "secret", "ä" * 44, "A" * 43 + "=,"])
-def test_text_that_is_no_key_is_refused(text: str) -> None:
+def test_text_that_is_no_secret_key_is_refused(text: str) -> None:
     with pytest.raises(InvalidKey):
         SecretBox.of(text)
 
 
-def test_box_does_not_show_its_keys() -> None:
+def test_repr_of_a_secret_box_does_not_show_its_keys() -> None:
     key = SecretBox.new_key()
 
     assert key not in repr(SecretBox.of(key))

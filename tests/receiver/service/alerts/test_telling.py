@@ -35,7 +35,7 @@ def have_been(receiver: httpx.Client, state: str, servers: int) -> bool:
 
 
 @pytest.mark.one_database
-def test_down_is_told_reminded_acknowledged_and_over(
+def test_down_alarm_is_reported_reminded_acknowledged_and_ended_through_each_channel(
     database_url: str, store: SqlStore, clock: Clock, sink: HttpSink, mailbox: SmtpSink
 ) -> None:
     """Through a webhook, by e-mail and in a chat, here a Mattermost's incoming webhook."""

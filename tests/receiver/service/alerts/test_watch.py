@@ -97,7 +97,7 @@ def test_report_is_made_once_by_any_number_of_receivers(store: SqlStore, clock: 
     assert [MONDAY, None] == [each.reported_at for each in store.alerts.channels()]
 
 
-def test_what_waits_is_counted(store: SqlStore, clock: Clock) -> None:
+def test_alert_watch_counts_the_waiting_messages(store: SqlStore, clock: Clock) -> None:
     to = keep_channel(store)
     store.alerts.enqueue(delivery(1, to))
     found = watch(store, clock)
@@ -130,7 +130,7 @@ def test_messages_are_deleted_after_the_time_in_which_receivers_run(
 
 
 @pytest.mark.one_database
-def test_database_that_is_away_is_told_once(
+def test_unreachable_database_is_logged_once_by_the_alert_watch(
     store: SqlStore, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     warned = "Alarms go unnoticed for now"
@@ -188,7 +188,7 @@ def test_report_that_fails_is_logged_and_keeps_no_other_channel_waiting(
 
 
 @pytest.mark.one_database
-def test_database_that_goes_away_during_a_report_ends_the_look(
+def test_alert_watch_ends_its_look_when_the_database_fails_during_a_report(
     store: SqlStore, clock: Clock
 ) -> None:
     clock.now = MONDAY
@@ -202,7 +202,7 @@ def test_database_that_goes_away_during_a_report_ends_the_look(
 
 
 @pytest.mark.one_database
-def test_look_that_fails_is_logged_and_the_next_one_follows(
+def test_failed_look_of_the_alert_watch_is_logged_and_the_next_one_follows(
     store: SqlStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.alerts.enqueue(delivery(1, keep_channel(store)))

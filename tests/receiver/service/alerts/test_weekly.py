@@ -60,7 +60,7 @@ def test_server_that_came_later_is_not_in_the_report_of_an_earlier_week(past: Wa
     assert {"a", "b"} == {each.counts.server_id for each in report(past).lines}
 
 
-def test_server_that_left_is_gone(fleet: Watched) -> None:
+def test_server_that_left_is_gone_in_the_weekly_report(fleet: Watched) -> None:
     fleet.beat("a", "b", database="acme")
     fleet.clock.advance(60)
     fleet.beat("b", status="uninstalled")

@@ -47,7 +47,7 @@ def counted(overview: ToolOverview) -> dict[str, tuple[int, int, tuple[str, ...]
     }
 
 
-def test_overview_counts_servers_and_descriptions(fleet: Watched) -> None:
+def test_tool_overview_counts_servers_and_descriptions(fleet: Watched) -> None:
     tools = index(fleet)
     register(fleet, "a", PAY, SELL)
     register(fleet, "b", PAY)
@@ -66,7 +66,7 @@ def test_overview_counts_servers_and_descriptions(fleet: Watched) -> None:
     )
 
 
-def test_overview_follows_the_fleet(fleet: Watched) -> None:
+def test_tool_overview_follows_the_fleet(fleet: Watched) -> None:
     async def follow() -> None:
         tools = index(fleet)
         assert {} == counted(await tools.overview())
@@ -90,7 +90,7 @@ class Counted(Inventory):
         return super().tool_counts()
 
 
-def test_calls_that_wait_share_one_reading(fleet: Watched) -> None:
+def test_concurrent_calls_of_the_tool_index_share_one_reading(fleet: Watched) -> None:
     register(fleet, "a", PAY)
     inventory = Counted(fleet.store.transactions)
     tools = ToolIndex(inventory, StoreCalls(patience=PATIENCE_SECONDS), elapsed=lambda: 0.0)
@@ -102,7 +102,7 @@ def test_calls_that_wait_share_one_reading(fleet: Watched) -> None:
     assert 2 == inventory.readings
 
 
-def test_call_that_runs_out_of_time_leaves_the_rest_to_the_next(fleet: Watched) -> None:
+def test_tool_index_call_that_runs_out_of_time_leaves_the_rest_to_the_next(fleet: Watched) -> None:
     register(fleet, "a", PAY)
     register(fleet, "b", OTHER)
     times = iter(range(100))
@@ -117,7 +117,7 @@ def test_call_that_runs_out_of_time_leaves_the_rest_to_the_next(fleet: Watched) 
     assert {"pay": (2, 2, ("input_schema_digest",))} == counted(second)
 
 
-def test_full_index_says_how_many_servers_it_counts(fleet: Watched) -> None:
+def test_full_tool_index_says_how_many_servers_it_counts(fleet: Watched) -> None:
     for n in range(201):
         register(fleet, f"s{n}", Tool(name=f"t{n}"), Tool(name="common"))
     register(fleet, "again", Tool(name="t7"), Tool(name="common"))
@@ -130,7 +130,7 @@ def test_full_index_says_how_many_servers_it_counts(fleet: Watched) -> None:
     assert (2, 0, ()) == counted(overview)["t7"]
 
 
-def test_what_no_server_has_any_more_is_dropped(fleet: Watched) -> None:
+def test_tool_index_drops_tools_that_no_server_has_any_more(fleet: Watched) -> None:
     async def grow() -> None:
         tools = index(fleet)
         for n in range(3):
@@ -165,7 +165,7 @@ def test_descriptions_of_a_tool_are_told_with_their_servers(fleet: Watched) -> N
     assert [] == nothing
 
 
-def test_stages_tell_who_offers_a_tool_and_who_lacks_it(fleet: Watched) -> None:
+def test_stages_of_a_tool_count_servers_with_and_without_the_tool(fleet: Watched) -> None:
     stages = {"a": "production", "b": "production", "c": "staging", "d": "", "e": None}
     for server_id, stage in stages.items():
         tools = (PAY,) if server_id in "ac" else (SELL,) if server_id == "b" else ()
@@ -189,7 +189,7 @@ def test_stages_tell_who_offers_a_tool_and_who_lacks_it(fleet: Watched) -> None:
     assert [0] * MOST_STAGES == [each.offering for each in nothing]
 
 
-def test_only_the_most_frequent_descriptions_are_told(fleet: Watched) -> None:
+def test_only_the_most_frequent_descriptions_of_a_tool_are_returned(fleet: Watched) -> None:
     for n in range(MOST_VARIANTS + 1):
         register(fleet, f"s{n}", Tool(name="pay", title=f"{n}"))
     tools = index(fleet)

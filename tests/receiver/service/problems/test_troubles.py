@@ -37,7 +37,7 @@ def fleet(sqlite_url: str) -> Watched:
     return Watched(SqlStore(make_url(sqlite_url)))
 
 
-def test_what_was_read_of_many_servers_is_used_again_for_a_moment(fleet: Watched) -> None:
+def test_problems_read_from_many_servers_are_reused_for_a_moment(fleet: Watched) -> None:
     fleet.beat(*(f"s{n}" for n in range(100)))
     fleet.go_on(400)
     passed = 0.0
@@ -59,7 +59,7 @@ def test_what_was_read_of_many_servers_is_used_again_for_a_moment(fleet: Watched
     fleet.store.close()
 
 
-def test_what_is_made_of_it_is_made_once(fleet: Watched) -> None:
+def test_value_computed_from_problems_is_computed_once_per_key(fleet: Watched) -> None:
     found = asyncio.run(troubles_of(fleet).find())
     made = iter("abc")
 
@@ -67,7 +67,7 @@ def test_what_is_made_of_it_is_made_once(fleet: Watched) -> None:
     fleet.store.close()
 
 
-def test_those_who_ask_at_the_same_time_share_what_is_read(fleet: Watched) -> None:
+def test_concurrent_requests_for_problems_share_one_read(fleet: Watched) -> None:
     troubles = troubles_of(fleet)
 
     async def look() -> bool:
@@ -78,7 +78,7 @@ def test_those_who_ask_at_the_same_time_share_what_is_read(fleet: Watched) -> No
     fleet.store.close()
 
 
-def test_database_that_cannot_be_read_is_asked_again(fleet: Watched, tmp_path: Path) -> None:
+def test_problems_are_read_again_after_the_database_failed(fleet: Watched, tmp_path: Path) -> None:
     troubles = troubles_of(fleet)
     rename(tmp_path, "servers", "hidden")
 

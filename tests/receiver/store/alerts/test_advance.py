@@ -147,7 +147,9 @@ def test_events_before_the_first_rule_are_not_told(fleet: Watched) -> None:
     assert [] == kept(fleet.store)
 
 
-def test_no_rules_cost_one_small_read(fleet: Watched, statements: Callable[[], list[str]]) -> None:
+def test_alarm_step_without_rules_is_one_small_read(
+    fleet: Watched, statements: Callable[[], list[str]]
+) -> None:
     fleet.store.alerts.remove_rule("down", fleet.now)
     silence_servers(fleet, "a")
     statements()
@@ -156,7 +158,7 @@ def test_no_rules_cost_one_small_read(fleet: Watched, statements: Callable[[], l
     assert 1 == len(statements())
 
 
-def test_nothing_to_do_in_a_large_fleet_is_one_small_read(
+def test_alarm_step_with_nothing_to_do_in_a_large_fleet_is_one_small_read(
     fleet: Watched, statements: Callable[[], list[str]]
 ) -> None:
     """5,000 servers, 100 rules and 50 silences; the read finds each row by a key."""
@@ -223,7 +225,7 @@ def test_rules_that_each_match_many_servers_begin_a_limited_number_at_once(
     assert 1000 >= max(after - before for before, after in pairwise(numbers))
 
 
-def test_backlog_tells_nothing_before_all_of_it_is_known(fleet: Watched) -> None:
+def test_event_backlog_sends_no_message_before_all_of_it_is_read(fleet: Watched) -> None:
     """A thousand events came while nobody looked; the server that was down is back by then."""
     silence_servers(fleet, "a", "b")
     fleet.beat(*(f"s{n}" for n in range(1000)))
@@ -242,7 +244,7 @@ def test_backlog_tells_nothing_before_all_of_it_is_known(fleet: Watched) -> None
     }
 
 
-def test_backlog_does_not_put_off_for_long_what_is_due(fleet: Watched, engine: Engine) -> None:
+def test_event_backlog_does_not_delay_due_messages_for_long(fleet: Watched, engine: Engine) -> None:
     silence_servers(fleet, "a")
     advance(fleet)
     set_progress(engine, look_at=fleet.now)
@@ -276,7 +278,7 @@ def test_two_receivers_tell_each_alarm_once(fleet: Watched, other: SqlStore) -> 
 
 
 @pytest.mark.parametrize("table", ["alarms", "deliveries"])
-def test_step_that_cannot_be_written_changes_nothing(
+def test_alarm_step_that_cannot_be_written_changes_nothing(
     fleet: Watched, engine: Engine, table: str
 ) -> None:
     silence_servers(fleet, "a")
@@ -320,7 +322,7 @@ def test_step_that_cannot_be_written_changes_nothing(
         "advance",
     ],
 )
-def test_step_is_not_written_when_what_it_was_decided_by_has_changed(
+def test_alarm_step_is_not_written_when_its_premises_have_changed(
     fleet: Watched, other: SqlStore, engine: Engine, change: Callable[[SqlStore, Any], object]
 ) -> None:
     store, dialect = fleet.store, fleet.store.transactions.dialect
@@ -356,7 +358,7 @@ def test_receiver_does_not_wait_for_another_one_that_writes_a_step(postgresql_ur
     other.dispose()
 
 
-def test_open_alarms_of_a_silent_fleet_are_part_of_one(fleet: Watched) -> None:
+def test_open_alarms_of_a_silent_fleet_become_part_of_one(fleet: Watched) -> None:
     """Also those that began before the event, and those of another step."""
     ids = "abcdefgh"
     fleet.store.alerts.change_rule(rule(kinds=frozenset({"late", "down"})), fleet.now)
@@ -382,7 +384,7 @@ def test_open_alarms_of_a_silent_fleet_are_part_of_one(fleet: Watched) -> None:
     assert [] == fleet.store.alerts.alarms(is_open=True, limit=9)
 
 
-def test_reminders_come_until_somebody_acknowledges(fleet: Watched) -> None:
+def test_reminders_are_sent_until_the_alarm_is_acknowledged(fleet: Watched) -> None:
     fleet.store.alerts.change_rule(rule(remind_every=timedelta(hours=1)), fleet.now)
     silence_servers(fleet, "a")
     tell(fleet)
@@ -551,7 +553,7 @@ def test_events_after_a_restored_backup_are_not_missed(
 
 
 @pytest.mark.parametrize("ahead", [1, 3, 1000])
-def test_progress_that_is_ahead_of_the_events_misses_none(
+def test_alarm_progress_ahead_of_the_events_misses_no_event(
     fleet: Watched, engine: Engine, ahead: int
 ) -> None:
     """As when the events alone are restored from a backup: later ones have the same numbers."""
@@ -567,7 +569,7 @@ def test_progress_that_is_ahead_of_the_events_misses_none(
     assert fleet.store.events.last() == progress(engine).event_id
 
 
-def test_progress_that_is_behind_the_events_begins_no_alarm_twice(
+def test_alarm_progress_behind_the_events_begins_no_alarm_twice(
     fleet: Watched, engine: Engine
 ) -> None:
     before = progress(engine)
@@ -599,7 +601,7 @@ def test_deleted_events_do_not_stop_the_alarms(
     assert ["a", "b"] == sorted(each.server_id or "" for each in kept(fleet.store))
 
 
-def test_step_that_was_decided_by_another_database_is_not_written(
+def test_alarm_step_that_was_decided_by_another_database_is_not_written(
     restore: Callable[[], object], fleet: Watched, engine: Engine
 ) -> None:
     store, dialect = fleet.store, fleet.store.transactions.dialect

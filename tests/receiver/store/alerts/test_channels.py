@@ -60,7 +60,7 @@ def test_address_of_a_channel_is_not_in_its_text(store: SqlStore) -> None:
     assert "secret" not in repr(store.alerts.channels())
 
 
-def test_changed_channel_keeps_what_is_not_named(store: SqlStore) -> None:
+def test_changed_channel_keeps_the_fields_that_are_not_named(store: SqlStore) -> None:
     store.alerts.add_channel(channel(), None)
 
     assert store.alerts.change_channel("mail", name="Mail", report_at="0 8 * * 1")

@@ -83,7 +83,7 @@ def test_message_that_is_not_due_is_not_leased(store: SqlStore) -> None:
     assert 1 == len(lease(store, later=SECOND))
 
 
-def test_nothing_due_is_one_small_read_and_no_write(
+def test_lease_of_no_due_message_is_one_small_read_and_no_write(
     store: SqlStore, statements: Callable[[], list[str]]
 ) -> None:
     put(store, next_at=NOW + SECOND)
@@ -117,7 +117,7 @@ def test_failed_message_lets_newer_ones_of_its_channel_pass(store: SqlStore) -> 
     assert [old] == lease(store, later=MINUTE)
 
 
-def test_busy_channels_and_a_limit_are_obeyed(store: SqlStore) -> None:
+def test_lease_respects_busy_channels_and_a_limit(store: SqlStore) -> None:
     mail, chat = put(store), put(store, channel_id="chat", next_at=NOW - SECOND)
 
     def take(limit: int, *busy: str) -> list[str]:

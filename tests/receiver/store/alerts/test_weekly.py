@@ -55,7 +55,9 @@ def test_server_has_a_line_with_its_events_and_alarms(fleet: Watched, engine: En
     assert 1 == others
 
 
-def test_only_the_week_counts(fleet: Watched, engine: Engine) -> None:
+def test_weekly_report_counts_only_events_and_alarms_within_the_week(
+    fleet: Watched, engine: Engine
+) -> None:
     """From its first microsecond on, and without that of its end."""
     begin = fleet.now
     fleet.beat("first")
@@ -74,7 +76,7 @@ def test_only_the_week_counts(fleet: Watched, engine: Engine) -> None:
     assert ({"registered": 1}, 1) == (later["last"].events, later["last"].alarms)
 
 
-def test_server_that_went_within_the_week_has_a_line_that_says_so(fleet: Watched) -> None:
+def test_deleted_server_has_a_line_in_the_weekly_report_that_says_so(fleet: Watched) -> None:
     fleet.beat("left", "deleted", database="acme")
     fleet.beat("left", status="uninstalled")
     fleet.store.servers.delete("deleted", fleet.now)
@@ -105,7 +107,7 @@ def test_server_that_went_within_the_week_has_a_line_that_says_so(fleet: Watched
     assert {} == later
 
 
-def test_what_happens_to_nodes_and_superseded_servers_counts_for_who_stands_for_them(
+def test_weekly_report_counts_nodes_and_superseded_servers_for_their_leader(
     fleet: Watched, engine: Engine
 ) -> None:
     fleet.beat("leader", "node", "old", "older", database="acme")
@@ -126,7 +128,9 @@ def test_what_happens_to_nodes_and_superseded_servers_counts_for_who_stands_for_
     assert ({"registered": 4}, 3, 0) == (lines["leader"].events, lines["leader"].alarms, others)
 
 
-def test_servers_that_supersede_each_other_end_no_report(fleet: Watched, engine: Engine) -> None:
+def test_weekly_report_survives_servers_that_supersede_each_other(
+    fleet: Watched, engine: Engine
+) -> None:
     fleet.beat("a", "b")
     with engine.begin() as connection:
         for server_id, other in (("a", "b"), ("b", "a")):
@@ -137,7 +141,7 @@ def test_servers_that_supersede_each_other_end_no_report(fleet: Watched, engine:
     assert ({}, 0) == report(fleet)
 
 
-def test_alarms_of_servers_without_a_line_are_counted_with_those_of_none(
+def test_weekly_report_counts_alarms_of_unlisted_servers_with_those_of_the_fleet(
     fleet: Watched, engine: Engine
 ) -> None:
     begin_alarms(engine, fleet.now, "gone", None)

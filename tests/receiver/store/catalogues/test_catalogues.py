@@ -201,7 +201,7 @@ def test_deleted_server_that_is_back_has_no_tools(fleet: Watched) -> None:
     assert beat(fleet, "a", tools_digest([CONFIRM])).lacks_tools
 
 
-def test_tools_that_change_under_their_name_are_told(fleet: Watched) -> None:
+def test_tools_that_change_under_their_name_are_reported(fleet: Watched) -> None:
     register(fleet, "a", CONFIRM, READ)
 
     register(fleet, "a", READ)
@@ -211,7 +211,7 @@ def test_tools_that_change_under_their_name_are_told(fleet: Watched) -> None:
     assert [{"tools": {"record_read": ["description"]}}] == fleet.details(EventKind.TOOLS_CHANGED)
 
 
-def test_two_changes_in_one_transaction_are_both_told(fleet: Watched) -> None:
+def test_two_tool_changes_in_one_transaction_are_both_reported(fleet: Watched) -> None:
     register(fleet, "a", READ)
 
     heard(
@@ -226,7 +226,7 @@ def test_two_changes_in_one_transaction_are_both_told(fleet: Watched) -> None:
 # Searches
 
 
-def test_question_finds_the_tools_with_its_words(fleet: Watched) -> None:
+def test_tool_search_finds_the_tools_with_the_words_of_a_question(fleet: Watched) -> None:
     register(fleet, "a", CONFIRM, READ)
     register(fleet, "b", READ)
     register(fleet, "c", CONFIRM)
@@ -238,26 +238,26 @@ def test_question_finds_the_tools_with_its_words(fleet: Watched) -> None:
     assert {} == found(fleet.store, "fly to the moon")
 
 
-def test_words_of_different_tools_do_not_add_up(fleet: Watched) -> None:
+def test_tool_search_does_not_add_up_words_of_different_tools(fleet: Watched) -> None:
     register(fleet, "a", CONFIRM, READ)
     register(fleet, "b", Tool(name="confirm_record"))
 
     assert {"confirm_record": ["b"]} == found(fleet.store, "confirm record")
 
 
-def test_tools_that_come_near_are_found_where_none_has_all_words(fleet: Watched) -> None:
+def test_tool_search_finds_near_matches_where_no_tool_has_all_words(fleet: Watched) -> None:
     register(fleet, "a", CONFIRM, READ)
 
     assert {"sale_order_confirm": ["a"]} == found(fleet.store, "confirm a purchase order")
 
 
-def test_few_tools_that_come_near_are_found(fleet: Watched) -> None:
+def test_tool_search_finds_a_limited_number_of_near_matches(fleet: Watched) -> None:
     register(fleet, "a", *(Tool(name=f"read_{n}") for n in range(MOST_NEAR + 1)))
 
     assert MOST_NEAR == len(found(fleet.store, "read poems"))
 
 
-def test_only_tools_of_servers_that_match_are_found(fleet: Watched) -> None:
+def test_tool_search_finds_only_tools_of_servers_that_match(fleet: Watched) -> None:
     register(fleet, "a", CONFIRM, odoo_stage="production")
     register(fleet, "b", CONFIRM, odoo_stage="dev")
     register(fleet, "c", READ, odoo_stage="dev")
@@ -267,7 +267,7 @@ def test_only_tools_of_servers_that_match_are_found(fleet: Watched) -> None:
     assert {} == found(fleet.store, "sale", Filter(state="down"))
 
 
-def test_tool_names_its_first_servers_and_their_number(fleet: Watched) -> None:
+def test_found_tool_names_its_first_servers_and_their_number(fleet: Watched) -> None:
     number = MOST_NAMED_SERVERS + 1
     for n in range(number):
         register(fleet, f"s{n:02}", CONFIRM)
@@ -279,7 +279,7 @@ def test_tool_names_its_first_servers_and_their_number(fleet: Watched) -> None:
     assert ["a", *(f"s{n:02}" for n in range(MOST_NAMED_SERVERS - 1))] == [*tool.server_ids]
 
 
-def test_pages_have_all_catalogues(fleet: Watched) -> None:
+def test_pages_of_the_tool_search_cover_all_catalogues(fleet: Watched) -> None:
     number = 2 * search.MOST_CATALOGUES + 1
     heard(
         fleet,
@@ -296,7 +296,7 @@ def test_pages_have_all_catalogues(fleet: Watched) -> None:
     assert [f"s{n:03}" for n in range(number)] == sorted(ids)
 
 
-def test_page_has_the_best_tools(fleet: Watched) -> None:
+def test_page_of_the_tool_search_has_the_best_tools(fleet: Watched) -> None:
     register(fleet, "a", *(Tool(name=f"read_{n}") for n in range(MOST_TOOLS)), Tool(name="read"))
 
     (page,) = pages(fleet.store, "read")
@@ -304,7 +304,7 @@ def test_page_has_the_best_tools(fleet: Watched) -> None:
     assert MOST_TOOLS == len(page.tools)
 
 
-def test_page_ends_when_it_has_read_much(fleet: Watched) -> None:
+def test_page_of_the_tool_search_ends_when_it_has_read_much(fleet: Watched) -> None:
     text = "d" * 4000
     for server_id in "abc":
         names = [f"sale_{server_id}_{n}" for n in range(100)]
@@ -315,7 +315,7 @@ def test_page_ends_when_it_has_read_much(fleet: Watched) -> None:
     assert [100, 100, 100] == [len(page.tools) for page in read]
 
 
-def test_tools_that_come_near_follow_where_words_are_in_different_tools(fleet: Watched) -> None:
+def test_near_matches_follow_where_words_are_in_different_tools(fleet: Watched) -> None:
     number = search.MOST_CATALOGUES
     messages = [
         Registration(
@@ -333,7 +333,7 @@ def test_tools_that_come_near_follow_where_words_are_in_different_tools(fleet: W
     assert "order" in {tool.tool.name for page in read for tool in page.tools}
 
 
-def test_tool_that_comes_near_is_found_beyond_many_catalogues(fleet: Watched) -> None:
+def test_near_match_is_found_beyond_many_catalogues(fleet: Watched) -> None:
     many = [
         Registration(server_id=f"s{n}", tools=(Tool(name=f"order_{n}"),))
         for n in range(search.MOST_CATALOGUES)
@@ -354,14 +354,16 @@ def test_tools_that_a_server_describes_otherwise_now_are_not_found(fleet: Watche
 
 
 @pytest.mark.parametrize("text", ["aufträge", "xy\u19b1z", "\u19b1", "確認"])
-def test_letters_that_only_python_knows_are_found(fleet: Watched, text: str) -> None:
+def test_tool_search_finds_letters_that_sqlite_and_postgresql_do_not_fold(
+    fleet: Watched, text: str
+) -> None:
     register(fleet, "a", Tool(name="t", title=text))
 
     assert {"t": ["a"]} == found(fleet.store, text)
     assert {"t": ["a"]} == found(fleet.store, f"{text} xyzzy")
 
 
-def test_transaction_ends_when_words_take_long(fleet: Watched) -> None:
+def test_transaction_ends_early_when_indexing_tool_words_takes_long(fleet: Watched) -> None:
     words = [[f"w{n}x{m}" for m in range(900)] for n in range(20)]
     incoming = [
         Incoming(
@@ -379,7 +381,7 @@ def test_transaction_ends_when_words_take_long(fleet: Watched) -> None:
 
 
 @pytest.mark.parametrize("question", ['"', "a OR b", "NEAR(a b)", "x*", "' & !", "a:b", "col : x"])
-def test_signs_of_a_query_language_mean_nothing(fleet: Watched, question: str) -> None:
+def test_query_language_signs_mean_nothing_in_a_tool_search(fleet: Watched, question: str) -> None:
     register(fleet, "a", CONFIRM)
 
     assert {} == found(fleet.store, question)

@@ -67,7 +67,7 @@ def test_servers_in_lists_are_counted_by_what_they_offer(fleet: Watched, engine:
     assert ["pay", "sell"] == [tool["name"] for tool in json.loads(texts[both])]
 
 
-def test_sqlite_counts_by_the_indexes(sqlite_url: str) -> None:
+def test_sqlite_counts_servers_by_the_indexes(sqlite_url: str) -> None:
     store = SqlStore(make_url(sqlite_url))
     try:
         register(Watched(store), "a", PAY)

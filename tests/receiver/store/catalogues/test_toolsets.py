@@ -31,7 +31,7 @@ def offering(store: SqlStore, name: str, **filters: Any) -> list[str]:
     return [record.server_id for record in kept_in(store, Filter(capability=name, **filters))]
 
 
-def test_id_of_a_set_depends_on_its_names_alone() -> None:
+def test_id_of_a_tool_set_depends_on_its_names_alone() -> None:
     assert toolset_id(("a", "b")) == toolset_id(("b", "a", "b"))
     assert 4 == len({toolset_id(names) for names in (("a",), ("b",), ("a", "b"), ("ab",))})
     assert [None, None] == [toolset_id(()), toolset_id(None)]
@@ -47,7 +47,9 @@ def test_servers_with_the_same_tools_share_a_set(fleet: Watched, engine: Engine)
     assert [["a", "b"]] * 3 == [offering(fleet.store, name) for name in "xyz"]
 
 
-def test_set_is_deleted_with_the_last_server_that_has_it(fleet: Watched, engine: Engine) -> None:
+def test_tool_set_is_deleted_with_the_last_server_that_has_it(
+    fleet: Watched, engine: Engine
+) -> None:
     for server_id in "abc":
         beat(fleet, server_id, "xy")
     beat(fleet, "a", "yz")
@@ -67,7 +69,7 @@ def test_set_is_deleted_with_the_last_server_that_has_it(fleet: Watched, engine:
     assert [[], ["c"], ["c"]] == [offering(fleet.store, name) for name in "xyz"]
 
 
-def test_set_that_servers_exchange_in_one_transaction_is_kept(
+def test_tool_set_that_servers_exchange_in_one_transaction_is_kept(
     fleet: Watched, engine: Engine
 ) -> None:
     beat(fleet, "a", "x")
@@ -83,7 +85,7 @@ def test_set_that_servers_exchange_in_one_transaction_is_kept(
     assert [["b"], ["a"], [], ["c"], []] == [offering(fleet.store, name) for name in "xyzvw"]
 
 
-def test_sets_of_forgotten_servers_are_deleted(fleet: Watched, engine: Engine) -> None:
+def test_tool_sets_of_forgotten_servers_are_deleted(fleet: Watched, engine: Engine) -> None:
     beat(fleet, "a", "x")
     beat(fleet, "b", "y")
     fleet.go_on(1000, "b")
@@ -130,7 +132,7 @@ def test_pages_of_servers_with_a_tool_have_each_of_them_once(fleet: Watched, ord
         assert len(found) == fleet.store.servers.count(Filter(capability=name))
 
 
-def test_name_of_any_length_and_script_is_found(fleet: Watched) -> None:
+def test_tool_name_of_any_length_and_script_is_found(fleet: Watched) -> None:
     names = ["x" * 200, "наме", "a b", '"quoted" OR *', "'", "%", "\N{PILE OF POO}", "A", "a"]
     for n, name in enumerate(names):
         beat(fleet, str(n), [name])
@@ -181,7 +183,7 @@ def test_list_of_servers_with_a_tool_is_read_from_an_index(fleet: Watched, engin
     assert index in " ".join(str(row[-1]) for row in plan)
 
 
-def test_set_that_another_transaction_takes_up_is_not_deleted(postgresql_url: str) -> None:
+def test_tool_set_that_another_transaction_takes_up_is_not_deleted(postgresql_url: str) -> None:
     one, other = (SqlStore(make_url(postgresql_url)) for _ in range(2))
     try:
         have_patience(one, other)

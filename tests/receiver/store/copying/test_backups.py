@@ -19,7 +19,7 @@ from watched import Watched, kept_in
 from .conftest import NOW, content
 
 
-def test_backup_of_sqlite_is_whole_while_somebody_writes(full_url: str, tmp_path: Path) -> None:
+def test_backup_of_sqlite_is_whole_during_concurrent_writes(full_url: str, tmp_path: Path) -> None:
     before, folder = content(full_url), tmp_path / "backups"
     folder.mkdir()
     store = SqlStore(make_url(full_url))
@@ -130,7 +130,7 @@ def test_backup_that_breaks_a_rule_of_its_tables_is_not_kept(
     assert [] == [*tmp_path.glob("a.db*")]
 
 
-def test_other_files_in_the_folder_are_no_backups(sqlite_url: str, tmp_path: Path) -> None:
+def test_other_files_in_the_backup_folder_are_no_backups(sqlite_url: str, tmp_path: Path) -> None:
     for name in ("fleet-2026.db", "fleet-2026-01-31-120000.dump", "other.db"):
         (tmp_path / name).touch()
 

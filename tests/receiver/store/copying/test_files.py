@@ -26,7 +26,7 @@ def imported(url: str, lines: list[bytes]) -> dict[str, int]:
     return dict(read_fleet(make_url(url), lines, progress=quiet))
 
 
-def test_file_can_be_read_into_each_kind_of_database(
+def test_export_file_can_be_imported_into_each_kind_of_database(
     full_url: str, new_postgresql_url: str, second_sqlite_url: str
 ) -> None:
     lines = exported(full_url)
@@ -46,7 +46,7 @@ def test_file_can_be_read_into_each_kind_of_database(
     assert content(full_url) == content(new_postgresql_url) == content(second_sqlite_url)
 
 
-def test_values_in_a_file_are_those_of_messages(sqlite_url: str) -> None:
+def test_export_file_has_the_values_of_messages(sqlite_url: str) -> None:
     store = SqlStore(make_url(sqlite_url))
     Watched(store).register("a", capabilities=("x",), hostname="web-1")
     store.close()
@@ -60,7 +60,7 @@ def test_values_in_a_file_are_those_of_messages(sqlite_url: str) -> None:
     assert "version" not in server, "what is null is left out"
 
 
-def test_file_of_an_earlier_version_is_brought_up_to_date(
+def test_export_file_of_an_earlier_version_is_brought_up_to_date(
     new_sqlite_url: str, new_postgresql_url: str
 ) -> None:
     engine = create_engine(new_sqlite_url)
@@ -85,7 +85,7 @@ def test_file_of_an_earlier_version_is_brought_up_to_date(
     assert (("x", "y"), 3) == (record.capabilities, record.heartbeat_count)
 
 
-def test_export_of_what_is_no_whole_fleet_is_refused(
+def test_export_of_a_database_without_a_complete_fleet_is_refused(
     new_postgresql_url: str, sqlite_url: str
 ) -> None:
     with pytest.raises(CopyRefused, match="there is no fleet"):
@@ -137,7 +137,7 @@ WRONG: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 }
 
 
-def test_file_that_is_wrong_is_refused_and_another_one_can_be_read(
+def test_invalid_export_file_is_refused_and_a_valid_one_can_follow(
     full_url: str, second_sqlite_url: str
 ) -> None:
     lines = exported(full_url)
@@ -152,7 +152,9 @@ def test_file_that_is_wrong_is_refused_and_another_one_can_be_read(
     assert content(full_url) == content(second_sqlite_url)
 
 
-def test_import_leaves_a_fleet_alone(full_url: str, sqlite_url: str, postgresql_url: str) -> None:
+def test_import_into_a_database_with_a_fleet_is_refused(
+    full_url: str, sqlite_url: str, postgresql_url: str
+) -> None:
     lines = exported(full_url)
     store = SqlStore(make_url(postgresql_url))
     Watched(store).beat("theirs")

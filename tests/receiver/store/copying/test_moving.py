@@ -84,11 +84,13 @@ def ids(records: Sequence[ServerRecord]) -> list[str]:
     return [each.server_id for each in records]
 
 
-def test_nothing_acknowledged_is_lost_under_load(sqlite_url: str, new_postgresql_url: str) -> None:
+def test_acknowledged_messages_survive_a_move_to_postgresql_under_load(
+    sqlite_url: str, new_postgresql_url: str
+) -> None:
     assert_nothing_is_lost(sqlite_url, new_postgresql_url)
 
 
-def test_nothing_acknowledged_is_lost_on_the_way_back(
+def test_acknowledged_messages_survive_a_move_back_to_sqlite_under_load(
     postgresql_url: str, second_sqlite_url: str
 ) -> None:
     assert_nothing_is_lost(postgresql_url, second_sqlite_url)
@@ -170,7 +172,7 @@ def test_server_that_goes_after_a_copy_is_not_in_the_move(
     assert content(sqlite_url) == content(second_sqlite_url)
 
 
-def test_interrupted_move_goes_on(full_url: str, new_postgresql_url: str) -> None:
+def test_interrupted_move_can_be_continued(full_url: str, new_postgresql_url: str) -> None:
     class Interrupted(Exception):
         pass
 
@@ -191,7 +193,7 @@ def test_interrupted_move_goes_on(full_url: str, new_postgresql_url: str) -> Non
     assert content(full_url) == content(new_postgresql_url)
 
 
-def test_fleet_can_be_brought_back(sqlite_url: str, new_postgresql_url: str) -> None:
+def test_moved_fleet_can_be_brought_back(sqlite_url: str, new_postgresql_url: str) -> None:
     store = opened(sqlite_url)
     Watched(store).beat("a")
     moved(sqlite_url, new_postgresql_url)
@@ -211,7 +213,7 @@ def test_fleet_can_be_brought_back(sqlite_url: str, new_postgresql_url: str) -> 
         bring_back(make_url(sqlite_url))
 
 
-def test_database_with_something_else_in_it_is_left_alone(
+def test_move_into_a_database_with_other_tables_or_a_fleet_is_refused(
     full_url: str, new_postgresql_url: str, postgresql_url: str, second_sqlite_url: str
 ) -> None:
     engine = create_engine(new_postgresql_url)
@@ -233,7 +235,7 @@ def test_database_with_something_else_in_it_is_left_alone(
     assert content(full_url) == content(second_sqlite_url)
 
 
-def test_source_that_is_no_fleet_of_this_version_is_refused(
+def test_move_from_a_source_that_is_no_fleet_of_this_version_is_refused(
     new_sqlite_url: str, sqlite_url: str, new_postgresql_url: str
 ) -> None:
     with pytest.raises(CopyRefused, match="there is no fleet"):
@@ -251,7 +253,7 @@ def test_source_that_is_no_fleet_of_this_version_is_refused(
     engine.dispose()
 
 
-def test_rows_that_another_program_adds_meanwhile_are_noticed(
+def test_rows_that_another_program_adds_during_a_move_are_noticed(
     sqlite_url: str, new_postgresql_url: str
 ) -> None:
     """In the end the numbers of rows are compared."""
@@ -268,7 +270,7 @@ def test_rows_that_another_program_adds_meanwhile_are_noticed(
         move(make_url(sqlite_url), make_url(new_postgresql_url), progress=add)
 
 
-def test_lock_that_somebody_holds_is_waited_for(
+def test_move_waits_for_a_locked_sqlite_file(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(place_module, "_PAUSE_SECONDS", 0)
@@ -299,7 +301,9 @@ def test_lock_that_somebody_holds_is_waited_for(
         place.close()
 
 
-def test_numbers_that_the_database_does_not_give_are_left_to_the_rows(postgresql_url: str) -> None:
+def test_move_continues_no_sequence_for_ids_that_the_database_does_not_generate(
+    postgresql_url: str,
+) -> None:
     place = place_module.Place(make_url(postgresql_url))
     try:
         with place.writing() as connection:

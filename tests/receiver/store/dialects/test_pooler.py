@@ -75,7 +75,7 @@ def test_settings_end_with_each_transaction(
     assert ["0", "0", "off"] == outside
 
 
-def test_nobody_listens_behind_a_pooler(pooled_url: str) -> None:
+def test_listening_behind_a_pooler_returns_at_once(pooled_url: str) -> None:
     heard: list[bool] = []
 
     async def scenario() -> None:

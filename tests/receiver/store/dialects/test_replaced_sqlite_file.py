@@ -102,7 +102,7 @@ def test_restart_without_the_file_begins_an_empty_fleet(place: Place) -> None:
     assert [] == place.kept_after_a_restart()
 
 
-def test_url_with_mode_rw_never_makes_a_file(tmp_path: Path) -> None:
+def test_sqlite_url_with_mode_rw_never_creates_a_file(tmp_path: Path) -> None:
     file = tmp_path / "fleet.db"
 
     with pytest.raises(StoreUnavailable, match=r"cannot be opened: .*fleet\.db does not exist"):
@@ -113,7 +113,9 @@ def test_url_with_mode_rw_never_makes_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_read_first", [False, True])
-def test_other_file_is_used_when_it_has_settled(place: Place, *, is_read_first: bool) -> None:
+def test_replaced_database_file_is_used_when_it_has_settled(
+    place: Place, *, is_read_first: bool
+) -> None:
     place.beat("lost")
     place.replace()
     place.settle()
@@ -137,7 +139,7 @@ def test_connection_to_another_file_than_that_of_the_others_is_refused(place: Pl
         place.store.transactions._engine.connect()  # noqa: SLF001 - as before
 
 
-def test_file_that_still_changes_is_not_used(place: Place) -> None:
+def test_replaced_database_file_that_still_changes_is_not_used(place: Place) -> None:
     place.replace()
     place.settle()
     os.utime(place.file, (1, 1))
@@ -290,6 +292,6 @@ def test_file_that_vanishes_while_it_is_opened_is_not_used(
         opening.note_opened()
 
 
-def test_path_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+def test_unreadable_database_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="x cannot be looked at: File name too long"):
         SqlStore(make_url(f"sqlite:///{tmp_path}/{'x' * 300}"))

@@ -146,9 +146,7 @@ def test_forgotten_server_is_created_anew_by_its_next_message(fleet: Watched) ->
     )
 
 
-def test_other_store_counts_a_server_anew_that_was_forgotten(
-    fleet: Watched, other: SqlStore
-) -> None:
+def test_second_store_counts_a_forgotten_server_anew(fleet: Watched, other: SqlStore) -> None:
     fleet.beat("a")
     fleet.go_on(300)
     elsewhere = Watched(other)
@@ -162,7 +160,7 @@ def test_other_store_counts_a_server_anew_that_was_forgotten(
 # Databases with several servers
 
 
-def test_line_is_forgotten_with_its_nodes(fleet: Watched) -> None:
+def test_leader_is_forgotten_with_its_nodes(fleet: Watched) -> None:
     line(fleet)
     fleet.go_on(600)
     assert [] == forget(fleet, only(state="superseded"))
@@ -171,7 +169,9 @@ def test_line_is_forgotten_with_its_nodes(fleet: Watched) -> None:
     assert [] == everybody(fleet)
 
 
-def test_line_whose_node_is_heard_stays_also_before_the_sweep_knows(fleet: Watched) -> None:
+def test_leader_whose_node_is_heard_is_kept_also_before_the_sweep_records_it(
+    fleet: Watched,
+) -> None:
     line(fleet)
     fleet.go_on(600)
     fleet.beat("b")
@@ -182,7 +182,7 @@ def test_line_whose_node_is_heard_stays_also_before_the_sweep_knows(fleet: Watch
     assert ("up", "a") == (fleet.state("a"), fleet.record("b").node_of)
 
 
-def test_line_whose_node_was_heard_too_lately_stays(fleet: Watched) -> None:
+def test_leader_whose_node_was_heard_recently_is_kept(fleet: Watched) -> None:
     line(fleet)
     heard_last = fleet.record("b").last_seen
     assert heard_last > fleet.record("a").last_seen
@@ -320,7 +320,7 @@ def test_two_stores_that_forget_at_once_forget_each_server_once(
     assert {"up"} == {fleet.state(each) for each in heard}
 
 
-def test_nobody_is_forgotten_in_a_database_that_was_restored_just_now(
+def test_servers_are_not_forgotten_in_a_database_that_was_just_restored(
     fleet: Watched, engine: Engine
 ) -> None:
     fleet.beat("a")
@@ -338,7 +338,7 @@ def test_nobody_is_forgotten_in_a_database_that_was_restored_just_now(
 
 
 @pytest.mark.parametrize("state", ["down", "left", "superseded"])
-def test_choice_goes_through_the_servers_of_a_state_in_the_index(
+def test_query_for_servers_to_forget_uses_the_index_of_states(
     store: SqlStore, engine: Engine, state: str
 ) -> None:
     asked = Forgettable(heard_before=NOON, same_since=NOON)
@@ -421,7 +421,9 @@ def stands(record: ServerRecord) -> bool:
 
 
 @given(fleets(), st.data())
-def test_servers_that_stay_are_whole(rows: dict[str, Row], data: st.DataObject) -> None:
+def test_servers_kept_after_forgetting_refer_to_no_forgotten_server(
+    rows: dict[str, Row], data: st.DataObject
+) -> None:
     """None names one that is gone, none is listed that was not, and none that is heard is gone."""
     chosen = [each for each, it in rows.items() if it.record.node_of is None]
     chosen = data.draw(st.lists(st.sampled_from(chosen), unique=True))
@@ -445,7 +447,7 @@ def test_servers_that_stay_are_whole(rows: dict[str, Row], data: st.DataObject) 
         assert stands(rows[each].record) == stands(record)
 
 
-def test_servers_that_supersede_each_other_in_a_circle_do_not_stop_it() -> None:
+def test_forgetting_ends_for_servers_that_supersede_each_other_in_a_circle() -> None:
     rows = {
         "a": row("a", superseded_by="b"),
         "b": row("b", superseded_by="a"),

@@ -68,7 +68,7 @@ def test_each_minute_counts_the_servers_that_lists_show(kept: Kept) -> None:
     assert 6.0 == hour.missed
 
 
-def test_pause_leaves_hours_unknown(kept: Kept) -> None:
+def test_pause_of_the_receiver_leaves_hours_of_the_history_unknown(kept: Kept) -> None:
     for after in (0.0, 30.0, 170.0, 172.0):
         kept.look_at(kept.heard_since + after * A_MINUTE)
 
@@ -77,7 +77,7 @@ def test_pause_leaves_hours_unknown(kept: Kept) -> None:
     ]
 
 
-def test_several_receivers_count_a_minute_once_and_what_each_took_in(
+def test_several_receivers_count_a_minute_once_and_each_its_own_messages(
     kept: Kept, other: SqlStore
 ) -> None:
     kept.beat("a")
@@ -91,7 +91,7 @@ def test_several_receivers_count_a_minute_once_and_what_each_took_in(
     assert (2 * 30, 2 * 3) == (hour.heartbeats, hour.turned_away)
 
 
-def test_what_came_before_an_hour_began_belongs_to_the_hour_before(kept: Kept) -> None:
+def test_messages_taken_before_an_hour_began_count_for_the_hour_before(kept: Kept) -> None:
     kept.look_at(kept.now + 59 * A_MINUTE)
     kept.taken = Taken(7)
     kept.look_at(kept.now + 60 * A_MINUTE)
@@ -102,7 +102,7 @@ def test_what_came_before_an_hour_began_belongs_to_the_hour_before(kept: Kept) -
     assert [7, 2] == [hour.heartbeats for hour in kept.hours()]
 
 
-def test_receiver_that_never_looked_notes_nothing(kept: Kept) -> None:
+def test_receiver_that_never_counted_adds_nothing_to_the_history(kept: Kept) -> None:
     kept.store.servers.note_taken(kept.now, Taken(5))
 
     assert [] == kept.hours()
@@ -170,7 +170,7 @@ def test_versions_of_a_large_fleet_are_counted_every_ten_minutes(
     assert [1] * 9 + [10] * 10 + [20] * 2 == found
 
 
-def test_some_of_many_silent_servers_stand_for_all(
+def test_missed_heartbeats_of_many_silent_servers_are_estimated_from_a_sample(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(census, "_MOST_ASKED", 2)

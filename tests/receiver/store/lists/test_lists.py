@@ -193,7 +193,7 @@ def reachable(store: SqlStore, wanted: FilterText) -> Iterator[str]:
         after = found[-1][0]
 
 
-def test_pages_can_be_turned_in_both_directions(
+def test_pages_of_the_list_can_be_turned_in_both_directions(
     store: SqlStore, fleet: list[ServerRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     matching = FilterText.parse("-database:db0").to_filter()
@@ -224,7 +224,7 @@ def test_pages_can_be_turned_in_both_directions(
 
 
 @pytest.mark.parametrize(("order", "limit"), [(Order.LAST_SEEN, 10), (Order.LAST_SEEN_DOWN, 2)])
-def test_page_before_those_that_were_heard_meanwhile_is_the_last_of_the_others(
+def test_previous_page_of_servers_heard_meanwhile_is_the_last_page_of_the_others(
     store: SqlStore, fleet: list[ServerRecord], order: Order, limit: int
 ) -> None:
     matching = FilterText.parse("state:up").to_filter()
@@ -278,7 +278,7 @@ def test_servers_are_found_and_counted_by_their_keys(database_url: str, store: S
     assert {one.id: 1, other.id: 1, "": 1} == counts.values["key"]
 
 
-def test_what_is_kept_for_lists_changes_and_goes_with_the_servers(
+def test_list_rows_of_servers_change_and_are_deleted_with_the_servers(
     store: SqlStore, engine: Engine
 ) -> None:
     for version in ("1", "2"):
@@ -300,7 +300,7 @@ def kept(engine: Engine) -> tuple[list[str], list[tuple[str, str]]]:
         return [*versions.scalars()], sorted((row.server_id, row.names) for row in texts)
 
 
-def test_events_are_those_of_the_servers_that_match(store: SqlStore) -> None:
+def test_event_list_with_a_filter_has_the_events_of_matching_servers(store: SqlStore) -> None:
     for server_id, stage in (("a", "dev"), ("b", "production")):
         beat = Heartbeat(server_id=server_id, odoo_stage=stage)
         hear(store, [Incoming(beat, NOON)])

@@ -12,7 +12,9 @@ from receiver.domain.queries import ALL_EVENTS
 from watched import Watched
 
 
-def test_servers_are_found_in_which_something_may_be_wrong(fleet: Watched, engine: Engine) -> None:
+def test_query_for_troubled_servers_finds_those_that_may_have_a_problem(
+    fleet: Watched, engine: Engine
+) -> None:
     servers = fleet.store.servers
     fleet.beat("down", "gone", "left")
     fleet.go_on(400, "well", "twin", "conflict", "flaps", "replaced", "node", every=50)

@@ -133,7 +133,9 @@ def in_order(heard: dict[str, datetime], order: Order) -> list[str]:
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("order", [*MOVING, Order.SERVER_ID_DOWN, Order.FIRST_SEEN])
-def test_walk_lists_each_server_that_stays_and_ends(store: SqlStore, order: Order) -> None:
+def test_walk_through_pages_lists_each_server_that_stays_and_ends(
+    store: SqlStore, order: Order
+) -> None:
     @given(data=st.data(), limit=st.integers(2, 5), matching=st.sampled_from(FILTERS))
     @settings(max_examples=share_of_examples(0.5))
     def explore(data: st.DataObject, limit: int, matching: Filter) -> None:

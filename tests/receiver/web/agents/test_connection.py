@@ -106,7 +106,9 @@ def test_unknown_server_has_no_file(receiver: httpx.Client) -> None:
         ("/connections?stage=production", "client: is missing"),
     ],
 )
-def test_bad_query_is_refused(receiver: httpx.Client, path: str, said: str) -> None:
+def test_invalid_query_for_a_client_file_is_refused(
+    receiver: httpx.Client, path: str, said: str
+) -> None:
     send(receiver)
 
     answer = receiver.get(path)

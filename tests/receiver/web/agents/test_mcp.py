@@ -104,7 +104,7 @@ both_eras = pytest.mark.parametrize("mode", ["auto", "legacy"])
 
 
 @both_eras
-def test_agent_learns_what_the_server_is_for(receiver: httpx.Client, mode: str) -> None:
+def test_mcp_server_tells_an_agent_its_purpose(receiver: httpx.Client, mode: str) -> None:
     async def ask(agent: Client) -> tuple[Any, Any]:
         return agent.server_info, agent.instructions
 
@@ -115,7 +115,9 @@ def test_agent_learns_what_the_server_is_for(receiver: httpx.Client, mode: str) 
 
 
 @both_eras
-def test_every_tool_only_reads_and_says_what_it_takes(receiver: httpx.Client, mode: str) -> None:
+def test_every_mcp_tool_only_reads_and_describes_its_arguments(
+    receiver: httpx.Client, mode: str
+) -> None:
     tools = asked(receiver, lambda agent: agent.list_tools(), mode).tools
 
     assert [*TOOLS] == [each.name for each in tools]
@@ -140,7 +142,7 @@ def test_servers_are_listed_page_by_page(receiver: httpx.Client, mode: str) -> N
     assert (["a", "b"], ["c"], None) == (ids(first), ids(second), second["next_cursor"])
 
 
-def test_list_tells_what_the_server_reported_apart(receiver: httpx.Client) -> None:
+def test_mcp_list_separates_what_the_server_reported(receiver: httpx.Client) -> None:
     send(receiver, hostname="web-1", odoo_version="19.0")
 
     (server,) = called(receiver, "list_servers")["servers"]
@@ -157,7 +159,7 @@ def test_list_tells_what_the_server_reported_apart(receiver: httpx.Client) -> No
     } == server["reported"]
 
 
-def test_list_shows_some_of_many_tools(receiver: httpx.Client) -> None:
+def test_mcp_list_shows_some_of_many_tools(receiver: httpx.Client) -> None:
     send(receiver, capabilities=[f"tool_{n}" for n in range(100)])
 
     (server,) = called(receiver, "list_servers")["servers"]
@@ -166,7 +168,7 @@ def test_list_shows_some_of_many_tools(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_list_is_filtered(receiver: httpx.Client) -> None:
+def test_mcp_list_of_servers_is_filtered(receiver: httpx.Client) -> None:
     send(receiver, server_id="a", odoo_version="18.0")
     send(receiver, server_id="b", odoo_stage="staging")
     send(receiver, server_id="c", database="beta")
@@ -192,7 +194,7 @@ def test_servers_are_found_by_text_and_by_tool(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_agent_finds_the_tool_that_its_question_means(receiver: httpx.Client) -> None:
+def test_find_tools_returns_the_tool_that_a_question_means(receiver: httpx.Client) -> None:
     tool = {"name": "sale_order_confirm", "title": "Confirm a sales order"}
     for server_id, stage in (("a", "staging"), ("b", "production"), ("c", "production")):
         registration = messages.registration(server_id=server_id, odoo_stage=stage, tools=[tool])
@@ -220,7 +222,7 @@ def test_agent_follows_the_pages_of_tools(receiver: httpx.Client) -> None:
     assert second["next_cursor"] is None
 
 
-def test_server_is_told_whole(receiver: httpx.Client) -> None:
+def test_server_tool_returns_all_of_a_server(receiver: httpx.Client) -> None:
     send(receiver, port=8069)
 
     server = called(receiver, "server", server_id="acme_web")
@@ -233,7 +235,9 @@ def test_server_is_told_whole(receiver: httpx.Client) -> None:
     assert "heartbeat_count" not in server["reported"]
 
 
-def test_connection_is_the_file_of_a_client_and_the_way_to_a_key(receiver: httpx.Client) -> None:
+def test_connection_tool_returns_the_file_of_a_client_and_the_steps_to_a_key(
+    receiver: httpx.Client,
+) -> None:
     send(receiver)
 
     found = called(receiver, "connection", server_id="acme_web", client="claude-code")
@@ -245,7 +249,7 @@ def test_connection_is_the_file_of_a_client_and_the_way_to_a_key(receiver: httpx
 
 
 @pytest.mark.both_databases
-def test_events_are_told_newest_first(receiver: httpx.Client) -> None:
+def test_mcp_events_are_listed_newest_first(receiver: httpx.Client) -> None:
     send(receiver)
     send(receiver, capabilities=["invoice_post"])
     send(receiver, server_id="b")
@@ -286,7 +290,7 @@ def test_events_are_told_newest_first(receiver: httpx.Client) -> None:
         ("connection", {"server_id": "bare", "client": "vscode"}, "reports no endpoint_url"),
     ],
 )
-def test_wrong_call_is_answered_with_what_is_wrong(
+def test_invalid_mcp_call_is_answered_with_what_is_wrong(
     receiver: httpx.Client, tool: str, arguments: Json, said: str
 ) -> None:
     send(receiver)
@@ -295,7 +299,7 @@ def test_wrong_call_is_answered_with_what_is_wrong(
     assert said in failed(receiver, tool, **arguments)
 
 
-def test_cursor_of_a_list_in_another_order_is_refused(receiver: httpx.Client) -> None:
+def test_mcp_cursor_of_a_list_in_another_order_is_refused(receiver: httpx.Client) -> None:
     for name in "ab":
         send(receiver, server_id=name)
     cursor = receiver.get("/servers?sort=-server_id&limit=1").json()["next_cursor"]
@@ -304,14 +308,14 @@ def test_cursor_of_a_list_in_another_order_is_refused(receiver: httpx.Client) ->
 
 
 @both_eras
-def test_unknown_tool_is_an_error_of_the_protocol(receiver: httpx.Client, mode: str) -> None:
+def test_unknown_mcp_tool_is_an_error_of_the_protocol(receiver: httpx.Client, mode: str) -> None:
     said = refusal(receiver, lambda agent: agent.call_tool("nothing", {}), mode)
 
     assert "There is no tool 'nothing'; these are: list_servers, " in said
 
 
 @both_eras
-def test_servers_are_resources(receiver: httpx.Client, mode: str) -> None:
+def test_servers_are_mcp_resources(receiver: httpx.Client, mode: str) -> None:
     send(receiver, server_id="a/b c")
 
     async def ask(agent: Client) -> tuple[Any, Any, Any]:
@@ -346,16 +350,16 @@ def test_resources_are_listed_page_by_page(
     ("uri", "said"),
     [("file:///etc/passwd", "There is no resource"), ("fleet://servers/x", "There is no server")],
 )
-def test_unknown_resource_is_an_error(receiver: httpx.Client, uri: str, said: str) -> None:
+def test_unknown_mcp_resource_is_an_error(receiver: httpx.Client, uri: str, said: str) -> None:
     assert said in refusal(receiver, lambda agent: agent.read_resource(uri))
 
 
-def test_wrong_cursor_of_resources_is_an_error(receiver: httpx.Client) -> None:
+def test_wrong_cursor_of_mcp_resources_is_an_error(receiver: httpx.Client) -> None:
     assert "cursor: " in refusal(receiver, lambda agent: agent.list_resources(cursor="x"))
 
 
 @pytest.mark.both_databases
-def test_listener_hears_what_changes(receiver: httpx.Client) -> None:
+def test_mcp_listener_receives_changes_of_servers(receiver: httpx.Client) -> None:
     send(receiver)
 
     async def ask(agent: Client) -> list[Any]:
@@ -386,7 +390,9 @@ def guarded(sqlite_url: str, clock: Clock) -> Iterator[tuple[httpx.Client, str, 
         yield client, viewer[1], agent[1]
 
 
-def test_key_of_a_viewer_opens_it_and_no_other(guarded: tuple[httpx.Client, str, str]) -> None:
+def test_viewer_key_opens_the_mcp_endpoint_and_no_other_key_does(
+    guarded: tuple[httpx.Client, str, str],
+) -> None:
     receiver, viewer, agent = guarded
     statuses = [
         receiver.post("/mcp", json=PING, headers=HEADERS | bearer(token)).status_code
@@ -398,7 +404,9 @@ def test_key_of_a_viewer_opens_it_and_no_other(guarded: tuple[httpx.Client, str,
     assert [] == called(receiver, "list_servers")["servers"]
 
 
-def test_browser_session_opens_it_to_nobody(guarded: tuple[httpx.Client, str, str]) -> None:
+def test_browser_session_does_not_open_the_mcp_endpoint(
+    guarded: tuple[httpx.Client, str, str],
+) -> None:
     receiver, viewer, _ = guarded
     session = signed_in(receiver, viewer)
 
@@ -409,13 +417,15 @@ def test_browser_session_opens_it_to_nobody(guarded: tuple[httpx.Client, str, st
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://["])
-def test_page_of_another_origin_is_refused(receiver: httpx.Client, origin: str) -> None:
+def test_mcp_request_of_a_page_of_another_origin_is_refused(
+    receiver: httpx.Client, origin: str
+) -> None:
     answer = receiver.post("/mcp", json=PING, headers=HEADERS | {"Origin": origin})
 
     assert (403, "foreign_origin") == (answer.status_code, answer.json()["code"])
 
 
-def test_page_whose_host_name_was_made_to_resolve_to_the_receiver_is_refused(
+def test_mcp_request_by_dns_rebinding_is_refused(
     guarded: tuple[httpx.Client, str, str],
 ) -> None:
     receiver, viewer, _ = guarded
@@ -453,7 +463,7 @@ def test_client_that_cannot_take_a_url_is_told_so(receiver: httpx.Client) -> Non
     assert "claude-desktop cannot take" in said
 
 
-def test_reasons_of_the_database_are_not_told(
+def test_database_error_is_not_shown_to_an_agent(
     receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
@@ -468,7 +478,7 @@ def test_reasons_of_the_database_are_not_told(
     assert "database" in said
 
 
-def test_sdk_that_is_broken_does_not_end_the_receiver(
+def test_broken_mcp_sdk_does_not_end_the_receiver(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(mcp_server, "_SDK", "receiver.web.agents.nothing")
@@ -481,7 +491,7 @@ def test_sdk_that_is_broken_does_not_end_the_receiver(
     assert "the SDK of MCP cannot be imported" in caplog.text
 
 
-def test_client_that_goes_away_is_no_error(
+def test_mcp_client_that_disconnects_is_no_error(
     receiver: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_connection((receiver.base_url.host, receiver.base_url.port or 80)) as raw:
@@ -493,7 +503,7 @@ def test_client_that_goes_away_is_no_error(
     assert "Traceback" not in caplog.text
 
 
-def test_page_of_the_receiver_itself_is_answered(receiver: httpx.Client) -> None:
+def test_mcp_request_of_a_page_of_the_receiver_itself_is_answered(receiver: httpx.Client) -> None:
     own = str(receiver.base_url).rstrip("/")
 
     assert 200 == receiver.post("/mcp", json=PING, headers=HEADERS | {"Origin": own}).status_code
@@ -506,7 +516,7 @@ def test_page_of_the_receiver_itself_is_answered(receiver: httpx.Client) -> None
         ({"Accept": "text/html"}, 406, "not_acceptable"),
     ],
 )
-def test_request_in_another_media_type_is_refused(
+def test_mcp_request_in_another_media_type_is_refused(
     receiver: httpx.Client, headers: dict[str, str], status: int, code: str
 ) -> None:
     answer = receiver.post("/mcp", json=PING, headers=headers)
@@ -514,7 +524,7 @@ def test_request_in_another_media_type_is_refused(
     assert (status, code) == (answer.status_code, answer.json()["code"])
 
 
-def test_slow_message_is_given_up(sqlite_url: str) -> None:
+def test_slow_mcp_message_is_given_up(sqlite_url: str) -> None:
     app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, tuning=Tuning(body_seconds=0.1))
     with serve(app) as client:
         url = client.base_url
@@ -528,7 +538,7 @@ def test_slow_message_is_given_up(sqlite_url: str) -> None:
     assert b'"code":"body_too_slow"' in answer
 
 
-def test_long_message_is_refused(receiver: httpx.Client) -> None:
+def test_long_mcp_message_is_refused(receiver: httpx.Client) -> None:
     answer = receiver.post("/mcp", json={**PING, "params": {"x": "x" * 70_000}}, headers=HEADERS)
 
     assert 413 == answer.status_code
@@ -554,7 +564,7 @@ LISTENER = {
 }
 
 
-def test_stream_of_news_ends_when_its_key_is_revoked(
+def test_mcp_event_stream_ends_when_its_key_is_revoked(
     guarded: tuple[httpx.Client, str, str], sqlite_url: str, clock: Clock
 ) -> None:
     receiver, viewer, _ = guarded
@@ -592,7 +602,7 @@ def test_receiver_with_a_listening_agent_stops_within_seconds(
     assert "Traceback" not in process.log.read_text()
 
 
-def test_any_worker_answers_any_request(sqlite_url: str, tmp_path: Path) -> None:
+def test_any_worker_answers_any_mcp_request(sqlite_url: str, tmp_path: Path) -> None:
     careful = ("--http=receiver.connections:Careful", "--workers=2")
     process = Process(tmp_path, *careful, FLEET_DATABASE_URL=sqlite_url)
     process.wait_until_healthy()
@@ -629,7 +639,7 @@ class Feed:
         self.followers.remove(follower)
 
 
-def test_news_are_followed_while_somebody_listens_also_after_an_outage(
+def test_mcp_news_bus_follows_the_feed_while_it_has_listeners_also_after_an_outage(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcp_sdk, "_RETRY_SECONDS", 0.01)

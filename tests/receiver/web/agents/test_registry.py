@@ -71,7 +71,7 @@ def status(entry: Json) -> str:
 
 
 @pytest.mark.both_databases
-def test_server_is_an_entry(receiver: httpx.Client) -> None:
+def test_server_is_an_entry_of_the_registry(receiver: httpx.Client) -> None:
     send(receiver, capabilities=["res_partner_search"])
 
     (entry,) = listed(receiver)
@@ -99,7 +99,7 @@ def test_server_is_an_entry(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_entry_is_found_by_its_name(receiver: httpx.Client) -> None:
+def test_registry_entry_is_found_by_its_name(receiver: httpx.Client) -> None:
     send(receiver)
     name = only_name(receiver)
 
@@ -111,7 +111,7 @@ def test_entry_is_found_by_its_name(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_current_version_is_the_only_one(receiver: httpx.Client) -> None:
+def test_current_version_of_an_entry_is_the_only_one(receiver: httpx.Client) -> None:
     send(receiver)
     path = f"{LIST}/{quote(only_name(receiver), safe='')}/versions"
 
@@ -134,7 +134,7 @@ NAMES_OF_NO_SERVER = [
 
 
 @pytest.mark.both_databases
-def test_name_of_no_server_is_not_found(receiver: httpx.Client) -> None:
+def test_registry_name_of_no_server_is_not_found(receiver: httpx.Client) -> None:
     send(receiver)
 
     for name in NAMES_OF_NO_SERVER:
@@ -144,7 +144,7 @@ def test_name_of_no_server_is_not_found(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_editor_walks_through_all_pages(receiver: httpx.Client) -> None:
+def test_registry_pages_hold_every_entry_for_an_editor(receiver: httpx.Client) -> None:
     """As VS Code does: it puts the cursor into the URL as it is, and drops the search."""
     for number in range(5):
         send_other(receiver, f"acme{number}")
@@ -162,7 +162,7 @@ def test_editor_walks_through_all_pages(receiver: httpx.Client) -> None:
     assert ["acme0", "acme1", "acme2", "acme3", "blue", "acme4"] == names(found)
 
 
-def test_page_has_thirty_entries_unless_more_are_asked_for(receiver: httpx.Client) -> None:
+def test_registry_page_has_thirty_entries_by_default(receiver: httpx.Client) -> None:
     beats = [
         messages.slim(server_id=f"s{number:03}", endpoint_url=URL, database=f"d{number}")
         for number in range(101)
@@ -197,7 +197,9 @@ def test_page_has_thirty_entries_unless_more_are_asked_for(receiver: httpx.Clien
         ("limit=0&include_deleted=1", "true or false"),
     ],
 )
-def test_bad_parameter_is_refused(shared_receiver: httpx.Client, query: str, said: str) -> None:
+def test_invalid_registry_parameter_is_refused(
+    shared_receiver: httpx.Client, query: str, said: str
+) -> None:
     answer = shared_receiver.get(f"{LIST}?{query}")
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
@@ -205,7 +207,7 @@ def test_bad_parameter_is_refused(shared_receiver: httpx.Client, query: str, sai
     assert answer.json()["detail"] == answer.json()["error"]
 
 
-def test_unknown_and_empty_parameters_are_ignored(receiver: httpx.Client) -> None:
+def test_unknown_and_empty_registry_parameters_are_ignored(receiver: httpx.Client) -> None:
     send(receiver)
 
     answer = receiver.get(f"{LIST}?cursor=&search=&version=&sort=name&x=1&x=2")
@@ -226,14 +228,16 @@ def test_unknown_and_empty_parameters_are_ignored(receiver: httpx.Client) -> Non
         ("other.fleet/bl", []),
     ],
 )
-def test_search_finds_a_text_in_names(receiver: httpx.Client, text: str, found: list[str]) -> None:
+def test_registry_search_finds_a_text_in_names(
+    receiver: httpx.Client, text: str, found: list[str]
+) -> None:
     send(receiver)
     send_other(receiver, "blue")
 
     assert found == names(listed(receiver, search=text))
 
 
-def test_search_finds_a_whole_name(receiver: httpx.Client) -> None:
+def test_registry_search_finds_a_whole_name(receiver: httpx.Client) -> None:
     send(receiver)
     name = only_name(receiver)
     send_other(receiver, "blue")
@@ -247,7 +251,7 @@ def test_search_finds_a_whole_name(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_version_filters(receiver: httpx.Client) -> None:
+def test_registry_entries_are_filtered_by_version(receiver: httpx.Client) -> None:
     send(receiver)
     send_other(receiver, "blue", version="^1.0 or latest")
     send_other(receiver, "green", version=None)
@@ -263,7 +267,7 @@ def test_version_filters(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_rebuild_keeps_the_name(receiver: httpx.Client, clock: Clock) -> None:
+def test_rebuild_keeps_the_registry_name(receiver: httpx.Client, clock: Clock) -> None:
     send(receiver, server_id="acme_old", heartbeat_interval_seconds=5)
     name = only_name(receiver)
     clock.advance(60)
@@ -313,7 +317,7 @@ def test_state_of_a_server_is_the_status_of_its_entry(receiver: httpx.Client, cl
 
 
 @pytest.mark.both_databases
-def test_server_that_has_left_is_deleted(receiver: httpx.Client) -> None:
+def test_server_that_has_left_is_deleted_in_the_registry(receiver: httpx.Client) -> None:
     send(receiver)
     name = only_name(receiver)
     send(receiver, status="uninstalled")
@@ -354,7 +358,9 @@ def test_successor_of_another_owner_leaves_the_name_deleted(
 
 
 @pytest.mark.both_databases
-def test_entries_are_filtered_by_their_update(receiver: httpx.Client, clock: Clock) -> None:
+def test_registry_entries_are_filtered_by_their_update(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     send(receiver)
     send_other(receiver, "blue")
     clock.advance(60)
@@ -376,7 +382,9 @@ def test_entries_are_filtered_by_their_update(receiver: httpx.Client, clock: Clo
     assert ["2026-01-31T12:00:00Z", "2026-01-31T12:01:00Z", "2026-01-31T12:01:00Z"] == times
 
 
-def test_cursor_holds_what_was_asked_for(receiver: httpx.Client, clock: Clock) -> None:
+def test_registry_cursor_keeps_the_filters_of_its_request(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     send_other(receiver, "early")
     clock.advance(60)
     for name in ("blue", "green", "red"):
@@ -409,7 +417,7 @@ def test_node_has_the_entry_of_its_database(receiver: httpx.Client, fleet: Watch
     assert entry == get(receiver, entry["server"]["name"])
 
 
-def test_page_goes_on_behind_servers_without_an_entry(
+def test_registry_page_continues_after_servers_without_an_entry(
     sqlite_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with receiving(sqlite_url, clock, FLEET_ENDPOINTS="*.example") as receiver:
@@ -432,7 +440,7 @@ def test_page_goes_on_behind_servers_without_an_entry(
         assert 404 == receiver.get(f"{LIST}/{name}/versions").status_code
 
 
-def test_cursor_of_the_first_year_is_read(receiver: httpx.Client) -> None:
+def test_registry_cursor_of_the_first_year_is_read(receiver: httpx.Client) -> None:
     send(receiver)
     since = datetime(1, 1, 1, tzinfo=timezone.utc)
     cursor = write_registry_cursor(EntryFilter(updated_since=since), EntryPlace(""))
@@ -484,7 +492,7 @@ def by_the_setting(receiver: httpx.Client, fleet: Watched) -> None:
 
 @pytest.mark.parametrize("forget", [one_by_one, by_a_filter, by_the_setting])
 @pytest.mark.both_databases
-def test_forgotten_server_is_deleted(
+def test_forgotten_server_is_deleted_in_the_registry(
     receiver: httpx.Client,
     clock: Clock,
     fleet: Watched,
@@ -547,7 +555,9 @@ def test_forgotten_server_that_is_heard_again_is_not_deleted(
 
 
 @pytest.mark.both_databases
-def test_forgotten_servers_come_last_and_page_by_page(receiver: httpx.Client, clock: Clock) -> None:
+def test_registry_lists_forgotten_servers_last_and_page_by_page(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     found = [f"acme{number}" for number in range(7)]
     for name in [*found, "early", "other"]:
         send_other(receiver, name)
@@ -571,7 +581,7 @@ def test_forgotten_servers_come_last_and_page_by_page(receiver: httpx.Client, cl
 
 
 @pytest.mark.both_databases
-def test_forgotten_servers_are_filtered(receiver: httpx.Client, clock: Clock) -> None:
+def test_registry_filters_apply_to_forgotten_servers(receiver: httpx.Client, clock: Clock) -> None:
     send(receiver)
     send_other(receiver, "blue", version="^1.0")
     clock.advance(60)
@@ -632,7 +642,7 @@ def test_server_that_was_replaced_has_its_name_again_when_the_other_is_forgotten
     assert "deleted" != status(entry)
 
 
-def test_forgotten_server_whose_address_is_not_given_away_is_not_told_of(
+def test_forgotten_server_with_a_withheld_address_is_not_in_the_registry(
     sqlite_url: str, clock: Clock
 ) -> None:
     with receiving(sqlite_url, clock, FLEET_ENDPOINTS="*.example") as receiver:
@@ -649,7 +659,7 @@ def test_forgotten_server_whose_address_is_not_given_away_is_not_told_of(
         assert 404 == receiver.get(f"{LIST}/{name[:-1]}a/versions").status_code
 
 
-def test_namespace_is_set(sqlite_url: str, clock: Clock) -> None:
+def test_registry_namespace_is_that_of_the_setting(sqlite_url: str, clock: Clock) -> None:
     with receiving(sqlite_url, clock, FLEET_REGISTRY_NAMESPACE="com.example.fleet") as receiver:
         send(receiver)
 
@@ -692,7 +702,9 @@ PREFLIGHT = {"Origin": "https://vscode.dev", "Access-Control-Request-Method": "G
 
 
 @pytest.mark.both_databases
-def test_path_with_a_key_opens_the_registry(guarded: httpx.Client, tokens: dict[str, str]) -> None:
+def test_registry_is_opened_by_a_path_with_a_key(
+    guarded: httpx.Client, tokens: dict[str, str]
+) -> None:
     base = f"/registry/{tokens['registry']}{LIST}"
 
     (entry,) = entries_of(guarded.get(f"{base}?limit=50&version=latest"))
@@ -702,7 +714,9 @@ def test_path_with_a_key_opens_the_registry(guarded: httpx.Client, tokens: dict[
     assert entry == guarded.get(f"{base}/{name}/versions/latest").json()
 
 
-def test_path_opens_nothing_else(guarded: httpx.Client, tokens: dict[str, str]) -> None:
+def test_registry_key_opens_nothing_but_the_registry(
+    guarded: httpx.Client, tokens: dict[str, str]
+) -> None:
     base, headers = f"/registry/{tokens['registry']}", bearer(tokens["registry"])
 
     assert [404, 404, 404] == [
@@ -719,7 +733,9 @@ def test_path_opens_nothing_else(guarded: httpx.Client, tokens: dict[str, str]) 
     assert 401 == guarded.post(LIST, json={}).status_code
 
 
-def test_key_of_another_scope_opens_no_path(guarded: httpx.Client, tokens: dict[str, str]) -> None:
+def test_key_of_another_scope_opens_no_registry_path(
+    guarded: httpx.Client, tokens: dict[str, str]
+) -> None:
     """Such a key opens more than the registry, so it must not stand in a path."""
     answers = {
         scope: guarded.get(f"/registry/{tokens[scope]}{LIST}")
@@ -730,7 +746,9 @@ def test_key_of_another_scope_opens_no_path(guarded: httpx.Client, tokens: dict[
     assert "a key of the scope registry" in answers["admin"].json()["detail"]
 
 
-def test_revoked_path_is_refused(guarded: httpx.Client, tokens: dict[str, str]) -> None:
+def test_registry_path_with_a_revoked_key_is_refused(
+    guarded: httpx.Client, tokens: dict[str, str]
+) -> None:
     path = f"/registry/{tokens['registry']}{LIST}"
     assert 200 == guarded.get(path).status_code
     key_id = id_of(tokens["registry"])
@@ -742,7 +760,9 @@ def test_revoked_path_is_refused(guarded: httpx.Client, tokens: dict[str, str]) 
     assert "*" == answer.headers["access-control-allow-origin"]
 
 
-def test_guessed_paths_are_limited(sqlite_url: str, clock: Clock, tokens: dict[str, str]) -> None:
+def test_guessed_registry_paths_are_rate_limited(
+    sqlite_url: str, clock: Clock, tokens: dict[str, str]
+) -> None:
     with receiving(sqlite_url, clock, FLEET_FAILURES_PER_MINUTE="1") as receiver:
         guessed = [receiver.get(f"/registry/{each}{LIST}").status_code for each in ("a", "b")]
         known = receiver.get(f"/registry/{tokens['registry']}{LIST}").status_code
@@ -793,7 +813,7 @@ def test_open_registry_is_read_before_there_is_a_key(sqlite_url: str, clock: Clo
 
 
 @pytest.mark.parametrize(("setting", "count"), [("key", 1), ("open", 0)])
-def test_loopback_address_is_for_clients_on_this_machine_alone(
+def test_loopback_endpoint_is_listed_only_for_clients_on_this_machine(
     sqlite_url: str, clock: Clock, setting: str, count: int
 ) -> None:
     with receiving(sqlite_url, clock, FLEET_REGISTRY=setting) as receiver:
@@ -802,7 +822,9 @@ def test_loopback_address_is_for_clients_on_this_machine_alone(
         assert count == len(listed(receiver))
 
 
-def test_page_of_another_origin_may_ask(guarded: httpx.Client, tokens: dict[str, str]) -> None:
+def test_registry_answers_preflight_requests_of_other_origins(
+    guarded: httpx.Client, tokens: dict[str, str]
+) -> None:
     for base in ("", f"/registry/{tokens['registry']}"):
         for path in ("", "/a%2Fb/versions", "/a%2Fb/versions/latest"):
             answer = guarded.options(f"{base}{LIST}{path}", headers=PREFLIGHT)
@@ -813,7 +835,7 @@ def test_page_of_another_origin_may_ask(guarded: httpx.Client, tokens: dict[str,
             assert "access-control-allow-credentials" not in headers
 
 
-def test_page_of_another_origin_may_not_use_that_this_machine_needs_no_key(
+def test_page_of_another_origin_gets_no_keyless_access_to_the_registry(
     receiver: httpx.Client,
 ) -> None:
     send(receiver)
@@ -824,7 +846,7 @@ def test_page_of_another_origin_may_not_use_that_this_machine_needs_no_key(
         assert "same-origin" == answer.headers["cross-origin-resource-policy"]
 
 
-def test_answer_is_kept_and_handed_on_by_nobody(
+def test_registry_answer_forbids_storing_and_sharing(
     guarded: httpx.Client, tokens: dict[str, str]
 ) -> None:
     answer = guarded.get(f"/registry/{tokens['registry']}{LIST}")

@@ -52,7 +52,7 @@ def test_receiver_asks_in_a_batch_for_tools_that_it_does_not_know(receiver: http
     assert ["registration"] == unknown["wants"]
 
 
-def test_digest_is_that_of_the_contract(receiver: httpx.Client) -> None:
+def test_tools_digest_is_that_of_the_contract(receiver: httpx.Client) -> None:
     register(receiver, "a", READ)
 
     assert (
@@ -62,7 +62,7 @@ def test_digest_is_that_of_the_contract(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_server_tells_what_its_tools_are_for(receiver: httpx.Client) -> None:
+def test_descriptions_of_tools_are_returned_with_the_server(receiver: httpx.Client) -> None:
     register(receiver, "a", CONFIRM, READ)
 
     answer = receiver.get("/servers/a/tools")
@@ -72,7 +72,7 @@ def test_server_tells_what_its_tools_are_for(receiver: httpx.Client) -> None:
     assert 304 == again.status_code
 
 
-def test_server_that_never_described_its_tools_has_null(receiver: httpx.Client) -> None:
+def test_server_that_never_described_its_tools_has_null_for_them(receiver: httpx.Client) -> None:
     beat(receiver, "a/b", capabilities=["record_read"])
 
     answer = receiver.get("/servers/a%2Fb/tools").json()
@@ -81,14 +81,14 @@ def test_server_that_never_described_its_tools_has_null(receiver: httpx.Client) 
     assert answer == receiver.get("/by-id/servers/tools", params={"id": "a/b"}).json()
 
 
-def test_tools_of_nobody_are_not_found(receiver: httpx.Client) -> None:
+def test_tools_of_an_unknown_server_are_not_found(receiver: httpx.Client) -> None:
     answer = receiver.get("/servers/nobody/tools")
 
     assert (404, "not_found") == (answer.status_code, answer.json()["code"])
 
 
 @pytest.mark.both_databases
-def test_question_is_answered_with_tools_and_their_servers(receiver: httpx.Client) -> None:
+def test_tool_search_returns_the_tools_and_their_servers(receiver: httpx.Client) -> None:
     register(receiver, "a", CONFIRM, READ, odoo_stage="production")
     register(receiver, "b", CONFIRM, odoo_stage="staging")
 
@@ -126,7 +126,7 @@ def test_pages_of_tools_follow_each_other(receiver: httpx.Client) -> None:
         ("search=a&limit=5", "limit: is no parameter here; these are: search, cursor, "),
     ],
 )
-def test_wrong_search_is_refused(receiver: httpx.Client, query: str, message: str) -> None:
+def test_invalid_tool_search_is_refused(receiver: httpx.Client, query: str, message: str) -> None:
     answer = receiver.get(f"/tools?{query}")
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
@@ -167,7 +167,7 @@ def test_description_of_many_tools_fits_into_a_registration(receiver: httpx.Clie
 # The pace
 
 
-def test_server_that_sends_too_often_is_asked_for_what_it_declares(
+def test_server_that_sends_too_often_is_asked_for_its_declared_interval(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     def paced(**said: Any) -> Any:
@@ -182,6 +182,6 @@ def test_server_that_sends_too_often_is_asked_for_what_it_declares(
     assert 60 == paced()
 
 
-def test_server_that_declares_nothing_is_asked_for_nothing(receiver: httpx.Client) -> None:
+def test_server_that_declares_no_interval_is_not_asked_for_one(receiver: httpx.Client) -> None:
     for _ in range(2):
         assert "next_heartbeat_seconds" not in beat(receiver, "a")

@@ -96,7 +96,7 @@ def test_another_address_of_a_webhook_gets_another_secret(receiver: httpx.Client
     assert "127.0.0.2" == changed["channel"]["service"]
 
 
-def test_address_and_secret_are_shown_to_nobody(
+def test_channel_address_and_secret_are_in_no_answer(
     receiver: httpx.Client, audit: list[str], keys: Keys
 ) -> None:
     address = {"url": "http://127.0.0.1:9/hush", "secret": "whsec_" + 32 * "a"}
@@ -117,7 +117,9 @@ def test_address_and_secret_are_shown_to_nobody(
         assert 32 * "a" not in text
 
 
-def test_changes_are_in_the_audit_log(receiver: httpx.Client, audit: list[str]) -> None:
+def test_changes_of_channels_rules_and_silences_are_in_the_audit_log(
+    receiver: httpx.Client, audit: list[str]
+) -> None:
     channel_id = new_channel(receiver)
     receiver.patch(f"/channels/{channel_id}", json={"per_hour": 5})
     receiver.delete(f"/channels/{channel_id}")
@@ -131,7 +133,7 @@ def test_changes_are_in_the_audit_log(receiver: httpx.Client, audit: list[str]) 
 
 
 @pytest.mark.both_databases
-def test_test_of_a_channel_says_what_came_of_it(receiver: httpx.Client, sink: HttpSink) -> None:
+def test_channel_test_call_answers_with_its_outcome(receiver: httpx.Client, sink: HttpSink) -> None:
     made = receiver.post("/channels", json={**WEBHOOK, "address": f"{sink.url}/hook"}).json()
     away = new_channel(receiver, address=f"http://127.0.0.1:{closed_port()}/")
     delivered = receiver.post(f"/channels/{made['channel']['id']}/test")
@@ -165,7 +167,7 @@ def test_channel_without_a_secret_key_is_refused_with_what_to_do(
         ("file:///etc/passwd", "webhook", "an http or https URL"),
     ],
 )
-def test_address_that_messages_must_not_go_to_is_refused(
+def test_channel_address_that_is_not_allowed_is_refused(
     receiver: httpx.Client, address: str, kind: str, why: str
 ) -> None:
     answer = receiver.post("/channels", json={**WEBHOOK, "address": address, "kind": kind})
@@ -187,7 +189,7 @@ def test_more_channels_than_there_may_be_are_refused(
 
 
 @pytest.mark.both_databases
-def test_what_does_not_exist_is_not_found(receiver: httpx.Client) -> None:
+def test_unknown_channel_rule_silence_or_delivery_is_not_found(receiver: httpx.Client) -> None:
     rule = {"name": "a", "kinds": ["down"], "channel_id": "a"}
     for identity in ("nothing", "a%00b", "%C3%A9"):
         answers = [
@@ -377,7 +379,7 @@ def test_agent_silences_its_server_for_a_day_at_most(receiver: httpx.Client, key
     assert "from 1 to 1,440" in answer.json()["detail"]
 
 
-def test_next_silence_of_a_server_takes_the_place_of_the_one_before(
+def test_new_silence_by_an_agent_replaces_the_earlier_one(
     receiver: httpx.Client, keys: Keys, clock: Clock
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(), headers=bearer(keys.agent))
@@ -396,7 +398,7 @@ def test_next_silence_of_a_server_takes_the_place_of_the_one_before(
     assert "2026-01-31T12:07:00Z" == found[1]["ends_at"]
 
 
-def test_full_list_of_silences_takes_one_in_place_of_another(
+def test_full_list_of_silences_accepts_a_replacement(
     receiver: httpx.Client, keys: Keys, engine: Engine
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(), headers=bearer(keys.agent))
@@ -423,7 +425,7 @@ def nodes(fleet: Watched) -> None:
 
 @pytest.mark.usefixtures("nodes")
 @pytest.mark.parametrize(("owner", "silenced"), [("agent", "a"), ("other", "b")])
-def test_node_is_silenced_by_the_server_that_stands_for_it_if_that_may_be(
+def test_silence_by_an_agent_covers_a_node_if_its_leader_belongs_to_the_key(
     receiver: httpx.Client, keys: Keys, owner: str, silenced: str
 ) -> None:
     hand_over(receiver, "b", keys.agent)
@@ -451,7 +453,7 @@ def test_client_silences_a_server_of_any_id(
     assert (server_id, Clock().now + timedelta(minutes=30)) == (receipt.server_id, receipt.until)
 
 
-def test_client_is_told_why_a_silence_is_refused(receiver: httpx.Client, keys: Keys) -> None:
+def test_client_raises_the_reason_of_a_refused_silence(receiver: httpx.Client, keys: Keys) -> None:
     with (
         PhoneHomeClient(str(receiver.base_url), token=keys.agent) as client,
         pytest.raises(Refused, match="There is no server 'acme_web-1'"),
@@ -513,7 +515,9 @@ def test_alarm_that_does_not_exist_is_not_found(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_pages_of_alarms_and_deliveries_hold_each_once(down: httpx.Client, store: SqlStore) -> None:
+def test_pages_of_alarms_and_deliveries_hold_every_item_once(
+    down: httpx.Client, store: SqlStore
+) -> None:
     (channel,) = store.alerts.channels()
     for number in range(3):
         store.alerts.enqueue(delivery(number, channel, next_at=None, sent_at=NOON))
@@ -560,7 +564,7 @@ def test_deliveries_are_listed_by_channel(receiver: httpx.Client, sink: HttpSink
         ("/silences?ended=1", "ended"),
     ],
 )
-def test_wrong_parameter_is_refused(
+def test_invalid_parameter_of_the_alerts_api_is_refused(
     shared_receiver: httpx.Client, path: str, parameter: str
 ) -> None:
     answer = shared_receiver.get(path)
@@ -569,7 +573,9 @@ def test_wrong_parameter_is_refused(
     assert [parameter] == [each["path"] for each in answer.json()["errors"]]
 
 
-def test_receiver_without_keys_notes_that_nobody_has_one(database_url: str, clock: Clock) -> None:
+def test_change_without_a_key_is_recorded_without_an_author(
+    database_url: str, clock: Clock
+) -> None:
     app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)
     with serve(app) as client:
         asked = {"query": "", "duration_seconds": 600, "reason": "upgrade"}
@@ -579,7 +585,7 @@ def test_receiver_without_keys_notes_that_nobody_has_one(database_url: str, cloc
 
 
 @pytest.mark.parametrize("path", ["/channels/a/test", "/alarms/1/acknowledge"])
-def test_call_without_a_body_needs_a_key_though_there_is_none(
+def test_alert_call_without_a_body_is_refused_without_a_key(
     database_url: str, clock: Clock, path: str
 ) -> None:
     """A web page in a browser of this machine can make such a request, and no other one."""

@@ -229,14 +229,14 @@ def test_hostile_names_are_escaped(ask: Ask, send: Callable[..., None]) -> None:
         }
 
 
-def test_long_name_is_cut(ask: Ask, send: Callable[..., None]) -> None:
+def test_badge_cuts_a_long_name(ask: Ask, send: Callable[..., None]) -> None:
     send("acme_web-1", database=200 * "w")
 
     label, _ = words(ask("servers/acme_web-1.svg"))
     assert 59 * "w" + "…" == label
 
 
-def test_wide_letters_get_more_room() -> None:
+def test_badge_gives_wide_letters_more_room() -> None:
     narrow, wide, widest = (
         int(ET.fromstring(drawn(Badge(text, "up", "#000"))).attrib["width"])
         for text in ("iiii", "aaaa", "図図図図")
@@ -245,7 +245,7 @@ def test_wide_letters_get_more_room() -> None:
     assert narrow < wide < widest
 
 
-def test_badge_finds_no_words_of_notes(
+def test_badge_filter_finds_no_words_of_notes(
     ask: Ask, send: Callable[..., None], receiver: httpx.Client, keys: Keys
 ) -> None:
     """The addresses of badges are known to people who may not read the fleet."""

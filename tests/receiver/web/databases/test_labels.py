@@ -106,7 +106,7 @@ def test_labels_of_a_database_are_those_of_all_its_servers(
         ("/servers/nobody/labels", {"note": "x"}, 404, "no server 'nobody'"),
     ],
 )
-def test_wrong_change_is_refused(
+def test_invalid_label_change_is_refused(
     receiver: httpx.Client, path: str, asked: messages.Json, status: int, says: str
 ) -> None:
     answer = receiver.patch(path, json=asked)
@@ -141,7 +141,7 @@ def test_admin_writes_labels_and_a_note_on_a_page(receiver: httpx.Client) -> Non
     assert ("customer:acme, gold", HOSTILE) == (again["labels"], again["note"])
 
 
-def test_refused_form_is_shown_again_with_what_was_typed(receiver: httpx.Client) -> None:
+def test_refused_label_form_keeps_the_input(receiver: httpx.Client) -> None:
     person = as_person(receiver)
     before = fields_of(person.get(f"{PAGE}/labels"))
     person.post(f"{PAGE}/labels", data={**before, "labels": "gold"})

@@ -50,7 +50,7 @@ def lines(answer: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.content.split(b"\n")[:-1]]
 
 
-def test_file_holds_the_whole_list_of_servers(fleet: httpx.Client) -> None:
+def test_export_file_holds_the_whole_list_of_servers(fleet: httpx.Client) -> None:
     page = fleet.get("/servers", params={"limit": 1000}).json()["servers"]
 
     as_csv = fleet.get("/servers?format=csv")
@@ -77,7 +77,7 @@ def test_file_holds_the_whole_list_of_servers(fleet: httpx.Client) -> None:
     assert varies == as_csv.headers["vary"] == fleet.get("/servers").headers["vary"]
 
 
-def test_filters_order_limit_and_cursor_hold_for_files(fleet: httpx.Client) -> None:
+def test_filters_order_limit_and_cursor_apply_to_export_files(fleet: httpx.Client) -> None:
     cursor = fleet.get("/servers?sort=-server_id&limit=3").json()["next_cursor"]
 
     def found(query: str) -> list[str]:
@@ -94,7 +94,7 @@ def test_filters_order_limit_and_cursor_hold_for_files(fleet: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("query", ["format=xml", "format=csv&format=csv", "format="])
-def test_other_formats_are_refused(receiver: httpx.Client, query: str) -> None:
+def test_unknown_export_formats_are_refused(receiver: httpx.Client, query: str) -> None:
     answer = receiver.get(f"/servers?{query}")
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
@@ -120,7 +120,9 @@ def test_other_formats_are_refused(receiver: httpx.Client, query: str) -> None:
         ("", "application/json"),
     ],
 )
-def test_accept_says_the_format(receiver: httpx.Client, accept: str, found: str) -> None:
+def test_accept_header_decides_the_export_format(
+    receiver: httpx.Client, accept: str, found: str
+) -> None:
     answer = receiver.get("/servers", headers={"Accept": accept})
 
     assert (200, found) == (answer.status_code, answer.headers["content-type"].partition(";")[0])
@@ -128,7 +130,7 @@ def test_accept_says_the_format(receiver: httpx.Client, accept: str, found: str)
     assert "application/json" == asked.headers["content-type"]
 
 
-def test_events_are_a_file_newest_first(fleet: httpx.Client) -> None:
+def test_events_are_exported_newest_first(fleet: httpx.Client) -> None:
     page = fleet.get("/events", params={"limit": 1000}).json()["events"]
 
     assert page == lines(fleet.get("/events?format=jsonl"))
@@ -142,7 +144,7 @@ def test_events_are_a_file_newest_first(fleet: httpx.Client) -> None:
     assert 400 == fleet.get("/events?format=csv&kind=x").status_code
 
 
-def test_tools_are_files(receiver: httpx.Client) -> None:
+def test_tools_are_exported_as_files(receiver: httpx.Client) -> None:
     described = [
         {"name": "sale_confirm", "title": "Confirm", "description": "Confirms a sales order."},
         {"name": "=1", "description": "Confirms nothing."},
@@ -169,19 +171,19 @@ def test_tools_are_files(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/alarms", "/deliveries"])
-def test_alarms_and_deliveries_are_files(receiver: httpx.Client, path: str) -> None:
+def test_alarms_and_deliveries_are_exported_as_files(receiver: httpx.Client, path: str) -> None:
     assert [] == rows(receiver.get(f"{path}?format=csv"))
     assert [] == lines(receiver.get(f"{path}?format=jsonl&limit=5"))
 
 
-def test_head_of_a_file_reads_one_part_only(fleet: httpx.Client) -> None:
+def test_head_request_of_an_export_reads_one_part_only(fleet: httpx.Client) -> None:
     answer = fleet.head("/servers?format=csv")
 
     assert (200, b"") == (answer.status_code, answer.content)
     assert answer.headers["content-disposition"].endswith('.csv"')
 
 
-def test_database_that_fails_before_a_file_begins_is_a_503(
+def test_database_failure_before_an_export_begins_is_a_503(
     receiver: httpx.Client, tmp_path: Path
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "fleet.db")) as database:
@@ -195,7 +197,7 @@ def test_database_that_fails_before_a_file_begins_is_a_503(
     )
 
 
-def test_file_that_breaks_off_does_not_end_as_a_whole_one(
+def test_interrupted_export_does_not_end_like_a_complete_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def parts() -> AsyncIterator[bytes]:
@@ -216,7 +218,7 @@ def test_file_that_breaks_off_does_not_end_as_a_whole_one(
     assert "The rest of a list is not sent: the database is away" in caplog.text
 
 
-def test_part_is_written_in_each_format() -> None:
+def test_export_part_is_written_in_each_format() -> None:
     items = [{"a": "+1", "b": ["x", "y"]}, {"a": True, "b": "", "c": 1}, {"a": None, "b": {}}]
 
     assert b"a,b,count\r\n" == SHEET.head(FileFormat.CSV)

@@ -41,7 +41,7 @@ def fields(page: str, of: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.both_databases
-def test_page_shows_the_differences_first(pair: httpx.Client) -> None:
+def test_comparison_page_shows_the_differences_first(pair: httpx.Client) -> None:
     page = pair.get("/compare?a=a/1&b=b").text
 
     assert {"odoo_stage": ["production", "none"], "odoo_version": ["19.0", "20.0"]} == fields(
@@ -96,7 +96,7 @@ def test_equal_servers_are_said_to_be_equal(receiver: httpx.Client) -> None:
     assert "Both offer the same tools" in page
 
 
-def test_headings_tell_the_two_servers_apart(receiver: httpx.Client) -> None:
+def test_comparison_headings_tell_the_two_servers_apart(receiver: httpx.Client) -> None:
     """By the names of their databases, or else by their ids; one server has two columns, too."""
     for server_id, database in {"a": "<b>", "b": "acme", "c": "acme"}.items():
         receiver.post("/heartbeat", json=messages.slim(server_id=server_id, database=database))
@@ -120,7 +120,7 @@ def choices(receiver: httpx.Client, path: str) -> list[str]:
     return [html.unescape(each) for each in re.findall(r'href="(compare\?[^"]+)"', page)]
 
 
-def test_servers_are_chosen_by_a_part_of_their_names(pair: httpx.Client) -> None:
+def test_servers_to_compare_are_chosen_by_a_part_of_their_names(pair: httpx.Client) -> None:
     register(pair, "other", {}, hostname="else", database="x")
 
     assert [] == choices(pair, "/compare")
@@ -152,7 +152,7 @@ def test_twin_successor_and_database_of_a_node_are_offered_for_comparison(
     assert [] == choices(receiver, "/compare?a=new")
 
 
-def test_page_is_small_whatever_servers_are_called_and_offer(receiver: httpx.Client) -> None:
+def test_comparison_page_is_small_for_long_names_and_many_tools(receiver: httpx.Client) -> None:
     for n in (0, 1):
         told = dict.fromkeys(("database", "hostname", "odoo_stage", "version"), f"{n}" + "&" * 3000)
         names = [f"{n}{m:03}" + "&" * 190 for m in range(150)] + [f"{m:03}<b>" for m in range(40)]

@@ -59,7 +59,7 @@ def cells(text: str) -> list[list[str]]:
 
 
 @pytest.mark.both_databases
-def test_page_lists_every_tool_and_who_has_it(fleet: httpx.Client) -> None:
+def test_tools_page_lists_every_tool_with_its_servers(fleet: httpx.Client) -> None:
     text = page(fleet)
 
     assert [
@@ -72,7 +72,9 @@ def test_page_lists_every_tool_and_who_has_it(fleet: httpx.Client) -> None:
     assert "not counted" not in text
 
 
-def test_browser_gets_a_page_and_a_program_the_api(fleet: httpx.Client) -> None:
+def test_tools_url_answers_a_browser_with_a_page_and_a_program_with_json(
+    fleet: httpx.Client,
+) -> None:
     for accept in ("*/*", "application/json", "text/html;q=0, */*", ""):
         answer = fleet.get("/tools?search=pay", headers={"Accept": accept})
         assert "application/json" == answer.headers["content-type"]
@@ -97,7 +99,7 @@ def test_browser_gets_a_page_and_a_program_the_api(fleet: httpx.Client) -> None:
         ("sort=-servers", ["pay", "sale_order_confirm"]),
     ],
 )
-def test_tools_are_searched_and_chosen(
+def test_tools_page_searches_and_filters_tools(
     fleet: httpx.Client, query: str, expected: list[str]
 ) -> None:
     assert expected == listed(page(fleet, f"/tools?{query}"))
@@ -107,7 +109,7 @@ def test_tools_are_searched_and_chosen(
         assert len(expected) == found["total"]
 
 
-def test_links_of_the_page_keep_what_was_chosen(fleet: httpx.Client) -> None:
+def test_links_of_the_tools_page_keep_the_filters(fleet: httpx.Client) -> None:
     text = page(fleet, "/tools?search=pay&differs=true&sort=servers")
 
     assert 'href="tools?search=pay&amp;sort=servers">All tools<' in text
@@ -118,7 +120,7 @@ def test_links_of_the_page_keep_what_was_chosen(fleet: httpx.Client) -> None:
     assert "1 tool found" in text
 
 
-def test_pages_have_each_tool_once(receiver: httpx.Client) -> None:
+def test_pages_of_tools_have_each_tool_once(receiver: httpx.Client) -> None:
     names = [f"tool_{n:03}" for n in range(120)]
     register(receiver, "a", *({"name": name} for name in names))
 
@@ -146,7 +148,7 @@ def test_pages_have_each_tool_once(receiver: httpx.Client) -> None:
     assert names == found
 
 
-def test_empty_list_says_why(receiver: httpx.Client) -> None:
+def test_empty_tools_page_says_why(receiver: httpx.Client) -> None:
     assert "No server has said which tools it offers" in page(receiver)
     register(receiver, "a", PAY)
     assert "No tool matches all of this" in page(receiver, "/tools?search=moon")
@@ -156,7 +158,9 @@ def test_empty_list_says_why(receiver: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=0", "sort=size", "cursor=x", "cursor=0", "q=a", "differs=1"]
 )
-def test_wrong_parameters_are_explained(receiver: httpx.Client, query: str) -> None:
+def test_invalid_parameters_of_the_tools_page_are_explained(
+    receiver: httpx.Client, query: str
+) -> None:
     for path, headers in (("/tools.json", {}), ("/tools", HTML)):
         answer = receiver.get(f"{path}?{query}", headers=headers)
         assert 400 == answer.status_code
@@ -183,7 +187,9 @@ def test_tools_are_told_as_a_file(fleet: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_page_of_a_tool_says_who_has_and_lacks_it_and_how_it_differs(fleet: httpx.Client) -> None:
+def test_page_of_a_tool_shows_servers_with_and_without_the_tool_and_differences(
+    fleet: httpx.Client,
+) -> None:
     text = page(fleet, "/tools?name=pay")
 
     assert [
@@ -209,7 +215,7 @@ def named(text: str, part: str) -> list[str]:
     return re.findall(r'<a href="\./server/([^"]+)"', section)
 
 
-def test_page_of_a_tool_names_who_has_it_and_which_exceptions_lack_it(
+def test_page_of_a_common_tool_names_the_servers_that_lack_the_tool(
     receiver: httpx.Client,
 ) -> None:
     """An exception lacks a tool that most servers of its stage offer."""
@@ -256,14 +262,14 @@ def test_unknown_tool_has_a_404(fleet: httpx.Client) -> None:
     assert "<b>thing" not in shown.text
 
 
-def test_tool_that_nobody_described_has_a_page(receiver: httpx.Client) -> None:
+def test_tool_without_a_description_has_a_page(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(capabilities=["bare"]))
 
     assert [["bare", "not known", "1 server", "none", "not described"]] == cells(page(receiver))
     assert "No server has described it." in page(receiver, "/tools?name=bare")
 
 
-def test_hints_are_told_in_words(receiver: httpx.Client) -> None:
+def test_hints_of_a_tool_are_shown_in_words(receiver: httpx.Client) -> None:
     hints = {"readOnlyHint": True, "destructiveHint": False}
     register(receiver, "a", {**PAY, "annotations": hints})
 

@@ -29,7 +29,7 @@ def rows(page: str, of: str) -> list[list[str]]:
 
 
 @pytest.mark.both_databases
-def test_page_shows_what_runs_where_the_oldest_first(receiver: httpx.Client) -> None:
+def test_versions_page_shows_servers_by_version_the_oldest_first(receiver: httpx.Client) -> None:
     run(
         receiver,
         *[("19.0", "1.1", "production")] * 3,
@@ -83,13 +83,13 @@ def test_versions_are_told_as_a_file(receiver: httpx.Client) -> None:
     ] == csv
 
 
-def test_page_of_an_empty_fleet_says_what_to_do(receiver: httpx.Client) -> None:
+def test_versions_page_of_an_empty_fleet_says_what_to_do(receiver: httpx.Client) -> None:
     assert "as soon as the first has phoned home" in receiver.get("/versions").text
     assert {"odoo_version": [], "version": [], "count": 0} == receiver.get("/versions.json").json()
 
 
 @pytest.mark.parametrize("letter", ["&", "\N{PILE OF POO}", "\u202e"])
-def test_page_is_small_whatever_versions_are_called(receiver: httpx.Client, letter: str) -> None:
+def test_versions_page_is_small_for_long_versions(receiver: httpx.Client, letter: str) -> None:
     beats = [
         messages.heartbeat(
             server_id=f"s{n}",
@@ -113,7 +113,7 @@ def count(version: str, servers: int) -> VersionCount:
     return VersionCount(version=version, servers=servers, stages=[("", servers)])
 
 
-def test_table_has_the_oldest_and_the_most_frequent_versions() -> None:
+def test_versions_table_has_the_oldest_and_the_most_frequent_versions() -> None:
     counts: Sequence[VersionCount] = [count(f"{n}", 1000 if n == 95 else 1) for n in range(100)]
 
     found = table(Software.ODOO, counts, Counter({"": 1099}))

@@ -18,7 +18,7 @@ def send(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_values_are_counted_the_most_frequent_first(receiver: httpx.Client) -> None:
+def test_facet_values_are_counted_the_most_frequent_first(receiver: httpx.Client) -> None:
     send(receiver)
 
     receiver.patch("/servers/a/labels", json={"add": ["gold"]}).raise_for_status()
@@ -47,7 +47,7 @@ def test_values_are_counted_the_most_frequent_first(receiver: httpx.Client) -> N
     } == found["facets"]
 
 
-def test_values_of_some_names_can_be_searched(receiver: httpx.Client) -> None:
+def test_facet_values_can_be_searched(receiver: httpx.Client) -> None:
     send(receiver)
 
     found = receiver.get("/facets?facet=tool&facet=stage&find=S&limit=2&stage=dev").json()
@@ -62,7 +62,7 @@ def test_values_of_some_names_can_be_searched(receiver: httpx.Client) -> None:
     } == found["facets"]
 
 
-def test_answer_has_a_tag(receiver: httpx.Client) -> None:
+def test_facets_answer_has_an_etag(receiver: httpx.Client) -> None:
     send(receiver)
     tag = receiver.get("/facets").headers["etag"]
 
@@ -70,7 +70,7 @@ def test_answer_has_a_tag(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["facet=colour", "query=colour:red", "limit=0", "sort=server_id"])
-def test_wrong_parameters_are_refused(receiver: httpx.Client, query: str) -> None:
+def test_invalid_facet_parameters_are_refused(receiver: httpx.Client, query: str) -> None:
     answer = receiver.get(f"/facets?{query}")
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
@@ -84,7 +84,9 @@ def tokens(database_url: str) -> dict[str, str]:
     return {scope: token for scope, (_, token) in keys.items()}
 
 
-def test_only_administrators_see_keys(tokens: dict[str, str], receiver: httpx.Client) -> None:
+def test_keys_facet_is_shown_only_to_administrators(
+    tokens: dict[str, str], receiver: httpx.Client
+) -> None:
     def names_seen_by(scope: str) -> set[str]:
         answer = receiver.get("/facets?facet=key&facet=stage", headers=bearer(tokens[scope]))
         return {*answer.raise_for_status().json()["facets"]}

@@ -532,7 +532,7 @@ def neighbour(database_url: str, store: SqlStore) -> Iterator[SqlStore]:
 
 
 @pytest.mark.both_databases
-def test_secret_is_made_once_and_shared(store: SqlStore, neighbour: SqlStore) -> None:
+def test_session_secret_is_made_once_and_shared(store: SqlStore, neighbour: SqlStore) -> None:
     secret = store.sessions.secret("a")
 
     assert 32 == len(secret)
@@ -541,7 +541,7 @@ def test_secret_is_made_once_and_shared(store: SqlStore, neighbour: SqlStore) ->
 
 
 @pytest.mark.both_databases
-def test_concurrent_receivers_share_one_secret(database_url: str) -> None:
+def test_concurrent_receivers_share_one_session_secret(database_url: str) -> None:
     for n in range(5):
         stores = [SqlStore(make_url(database_url)) for _ in range(4)]
         with ThreadPoolExecutor(4) as pool:
@@ -1068,7 +1068,7 @@ def test_admin_rotates_their_own_key(receiver: httpx.Client, held: KeyOfEachScop
 
 
 @pytest.mark.parametrize("done", ["made", "rotated"])
-def test_secret_is_shown_once_and_a_reload_changes_nothing(
+def test_new_key_is_shown_once_and_a_reload_makes_no_other(
     receiver: httpx.Client, held: KeyOfEachScope, clock: Clock, done: str
 ) -> None:
     admin = bearer(held.tokens["admin"])
@@ -1112,7 +1112,7 @@ def kept_keys(client: httpx.Client, admin: dict[str, str]) -> list[dict[str, Any
     return [{name: each[name] for name in each if name != "last_used_at"} for each in found]
 
 
-def test_two_windows_that_make_keys_show_each_its_own(
+def test_two_browser_windows_that_make_keys_each_show_their_own_key(
     receiver: httpx.Client, held: KeyOfEachScope
 ) -> None:
     signed_in(receiver, held.tokens["admin"])
@@ -1380,7 +1380,7 @@ def test_stream_of_a_session_survives_a_database_failure(
         store.keys.revoke(viewer.id, clock.now)
 
 
-def test_secret_is_shown_while_the_database_is_unavailable(
+def test_new_key_is_shown_while_the_database_is_unavailable(
     sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     admin, token = made("admin")

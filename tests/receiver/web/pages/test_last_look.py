@@ -22,7 +22,7 @@ def news(page: httpx.Response) -> tuple[str, list[str]]:
     return title, re.findall(r'<span class="says">([^<]+)<', part)
 
 
-def test_reader_is_told_what_is_new_since_the_visit_before(
+def test_front_page_shows_what_is_new_since_the_previous_visit(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     receiver.post("/heartbeat", json=BEAT)
@@ -44,7 +44,7 @@ def test_reader_is_told_what_is_new_since_the_visit_before(
     assert "Nothing has changed since you last looked" in later.text
 
 
-def test_window_that_is_left_open_is_not_looked_at(receiver: httpx.Client, clock: Clock) -> None:
+def test_reload_by_an_open_window_counts_as_no_visit(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/heartbeat", json=BEAT)
     receiver.get("/")
     receiver.post("/heartbeat", json={**BEAT, "odoo_version": "20.0"})
@@ -57,7 +57,7 @@ def test_window_that_is_left_open_is_not_looked_at(receiver: httpx.Client, clock
     )
 
 
-def test_reader_can_say_that_all_is_seen(receiver: httpx.Client, clock: Clock) -> None:
+def test_reader_can_mark_all_news_as_seen(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/heartbeat", json=BEAT)
     receiver.get("/")
     clock.advance(7200)
@@ -75,7 +75,7 @@ def test_reader_can_say_that_all_is_seen(receiver: httpx.Client, clock: Clock) -
 @pytest.mark.parametrize(
     "cookie", ["", "x", "-1-2-3", "-99999999999-99999999999", "-0-0", "a-1-1", "-1769860000-x"]
 )
-def test_cookie_that_cannot_be_true_is_ignored(receiver: httpx.Client, cookie: str) -> None:
+def test_invalid_cookie_of_the_last_visit_is_ignored(receiver: httpx.Client, cookie: str) -> None:
     receiver.post("/heartbeat", json=BEAT)
 
     page = receiver.get("/", headers={"Cookie": f"fleet_look={cookie}"})
@@ -94,7 +94,7 @@ def two_readers(database_url: str, clock: Clock) -> Iterator[tuple[httpx.Client,
         yield client, [signed_in(client, token)["Cookie"] for _, token in keys]
 
 
-def test_two_people_with_one_browser_are_told_apart(
+def test_last_visits_of_two_keys_in_one_browser_are_told_apart(
     two_readers: tuple[httpx.Client, list[str]], clock: Clock
 ) -> None:
     client, (one, other) = two_readers

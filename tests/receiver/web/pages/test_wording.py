@@ -420,7 +420,7 @@ def test_too_many_copies_of_a_database_are_counted() -> None:
         ("node_left", {"node_of": "t"}, "one of the nodes"),
     ],
 )
-def test_superseded_server_says_how_it_came_to_that(
+def test_sentence_about_a_superseded_server_says_how_it_was_superseded(
     kind: str, details: dict[str, Any], expected: str
 ) -> None:
     earlier = NOW - timedelta(hours=1)
@@ -437,7 +437,7 @@ def test_superseded_server_says_how_it_came_to_that(
     assert earlier == superseded.at
 
 
-def test_how_a_server_was_superseded_may_be_forgotten() -> None:
+def test_sentence_about_a_superseded_server_needs_no_event() -> None:
     superseded = wording.superseded("s", [])
 
     assert "taken over the database" in superseded.says
@@ -467,7 +467,7 @@ def test_server_is_called_by_its_database(database: str | None, expected: str) -
     assert expected == wording.called(evolve(RECORD, database=database))
 
 
-def test_text_begins_with_a_capital_letter_and_stays_as_it_is() -> None:
+def test_title_begins_with_a_capital_letter_and_is_otherwise_unchanged() -> None:
     assert "Two machines under one ID" == wording.titled("two machines under one ID")
     assert not wording.titled("")
 
@@ -505,7 +505,7 @@ def lines_of(kind: EventKind, alike: list[Alike]) -> list[tuple[str, str]]:
     return wording.tale_of_many(group).more
 
 
-def test_several_servers_have_a_plural() -> None:
+def test_sentence_about_several_servers_is_in_the_plural() -> None:
     assert "are late" == wording.many(EventKind.LATE)
     assert "went down" == wording.many(EventKind.DOWN)
 

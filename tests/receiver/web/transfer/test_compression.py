@@ -35,7 +35,7 @@ def raw(client: httpx.Client, path: str, headers: dict[str, str]) -> bytes:
         return b"".join(answer.iter_raw())
 
 
-def test_answers_are_compressed_for_who_accepts_it(fleet: httpx.Client) -> None:
+def test_answers_are_compressed_for_clients_that_accept_gzip(fleet: httpx.Client) -> None:
     for path in ("/", "/servers", "/static/fleet.css", "/static/fleet.js", "/metrics"):
         packed, plain = (fleet.get(path, headers=headers) for headers in (GZIP, PLAIN))
         assert ["gzip", None] == [coding(packed), coding(plain)]
@@ -53,7 +53,7 @@ def test_short_answers_and_event_streams_are_not_compressed(fleet: httpx.Client)
         assert coding(stream) is None
 
 
-def test_tag_of_what_may_be_compressed_is_weak_and_known_again(fleet: httpx.Client) -> None:
+def test_etag_of_a_compressible_answer_is_weak_and_recognised(fleet: httpx.Client) -> None:
     for path in ("/servers", "/static/fleet.css"):
         plain, packed = (fleet.get(path, headers=each).headers["etag"] for each in (PLAIN, GZIP))
         assert f"W/{plain}" == packed
@@ -78,7 +78,7 @@ def form_in(page: httpx.Response) -> str:
     return str(first)
 
 
-def test_csrf_token_is_another_text_in_each_answer_and_valid_in_all(admin: httpx.Client) -> None:
+def test_csrf_token_differs_in_each_answer_and_stays_valid(admin: httpx.Client) -> None:
     pages = [admin.get("/keyring") for _ in range(3)]
     tokens = [form_in(page) for page in pages]
 

@@ -58,14 +58,14 @@ pages = st.lists(lines, max_size=40).map("".join)
 
 
 @given(st.lists(pages, min_size=1, max_size=4))
-def test_any_pages_are_put_together_as_they_are(following: list[str]) -> None:
+def test_page_updates_reassemble_any_sequence_of_pages(following: list[str]) -> None:
     window = Window()
 
     for page in following:
         assert page == window.assemble(window.update(page))
 
 
-def test_only_what_has_changed_is_sent_again() -> None:
+def test_page_update_contains_only_changed_blocks() -> None:
     window = Window()
     rows = [ROW.format(n, "up") for n in range(5)]
     window.assemble(window.update("head\n" + "".join(rows)))
@@ -81,7 +81,7 @@ def test_only_what_has_changed_is_sent_again() -> None:
     assert [[0, 7]] == window.update(page)["blocks"]
 
 
-def test_token_of_the_same_browser_is_not_sent_again_but_that_of_another_one_is() -> None:
+def test_page_update_contains_a_csrf_token_only_for_another_browser() -> None:
     window, page = Window(), '<p id="a">\n<form id="b"><input value="{}">\n'
     window.assemble(window.update(page.format("1"), token="1"))
 
@@ -92,7 +92,7 @@ def test_token_of_the_same_browser_is_not_sent_again_but_that_of_another_one_is(
     assert ['<form id="b"><input value="3">\n'] == new_texts(other)
 
 
-def test_page_of_many_blocks_fits_into_a_header_and_changes_in_few_places() -> None:
+def test_page_update_of_many_blocks_fits_into_a_header_and_has_few_runs() -> None:
     window = Window()
     rows = [ROW.format(n, "up") for n in range(5000)]
     window.assemble(window.update("".join(rows)))
@@ -107,7 +107,7 @@ def test_page_of_many_blocks_fits_into_a_header_and_changes_in_few_places() -> N
     assert page == window.assemble(update)
 
 
-def test_header_that_makes_no_sense_asks_for_a_whole_page() -> None:
+def test_invalid_page_update_header_gets_a_whole_page() -> None:
     for text in ("", "short", "somesalt!", "some salt", "ü" * 8, "a" * 16_000):
         assert Known.of({HEADER: text}) is None
 
@@ -139,7 +139,7 @@ def test_open_page_gets_a_row_that_changed_and_no_ages(
     assert "12 s ago" in receiver.get("/").text
 
 
-def test_page_that_stays_the_same_is_not_sent_again(receiver: httpx.Client, clock: Clock) -> None:
+def test_unchanged_page_is_not_sent_again(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     clock.advance(5)
     for path in ("/", "/timeline", "/alerts", "/server/nobody", "/?limit=many"):

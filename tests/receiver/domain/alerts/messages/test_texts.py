@@ -134,7 +134,7 @@ def test_message_names_twenty_servers_and_counts_the_others() -> None:
     assert 45 == len(delivery.body["data"]["alarms"])
 
 
-def test_json_names_a_hundred_alarms_and_counts_all() -> None:
+def test_webhook_json_names_a_hundred_alarms_and_counts_all() -> None:
     fleet = World(rule())
     for n in range(130):
         fleet.add(f"db{n}_web")
@@ -157,7 +157,7 @@ def test_title_of_alarms_of_several_kinds_counts_each_kind() -> None:
 
 
 @pytest.mark.parametrize("server_id", [".", "..", "a/b c?", "ä"])
-def test_link_leads_to_the_page_of_any_server(server_id: str) -> None:
+def test_message_link_leads_to_the_page_of_any_server(server_id: str) -> None:
     fleet = World(rule())
     fleet.public_url = "https://fleet.example/"
     fleet.add(server_id, database="", hostname="")
@@ -221,7 +221,7 @@ def test_webhook_gets_the_alarm_with_the_event_as_it_is_in_the_api() -> None:
     assert delivery.body == json.loads(json.dumps(delivery.body))
 
 
-def test_types_of_the_json_are_those_of_the_messages() -> None:
+def test_webhook_json_types_are_alarm_reminder_and_end() -> None:
     fleet = fleet_of(rule(remind_every=60 * MINUTE))
     fleet.go(State.DOWN, ACME)
     fleet.wait(minutes=70)
@@ -235,7 +235,7 @@ def test_types_of_the_json_are_those_of_the_messages() -> None:
     assert ("recovered", "2026-01-31T13:10:00Z") == (alarm["ending"], alarm["ended_at"])
 
 
-def test_alarm_about_no_server_has_no_page() -> None:
+def test_message_about_no_server_has_no_link() -> None:
     fleet = fleet_of(rule("receiver_away", after=timedelta()))
     fleet.pause = (NOON - 2 * MINUTE, NOON)
     fleet.wait(minutes=1)
@@ -295,7 +295,7 @@ def test_message_about_an_event_says_what_has_changed(
     assert [*lines, "Last seen: 2026-01-31 13:00:00 UTC+01:00"] == said[2 : len(lines) + 3]
 
 
-def test_message_about_copies_says_how_many_there_are() -> None:
+def test_message_about_copies_of_a_database_counts_the_copies() -> None:
     details = {"database_uuid": "6f1d", "servers": 51}
     event = Event(kind=EventKind.COPIES, at=NOON, server_id=None, details=details)
 
@@ -363,7 +363,7 @@ def test_message_about_alerts_themselves_says_who_and_why(
 
 
 @pytest.mark.parametrize("kind", sorted(TELLABLE))
-def test_each_kind_of_alarm_has_words(kind: str) -> None:
+def test_each_kind_of_alarm_has_a_wording_in_messages(kind: str) -> None:
     known = {
         "event": {"details": {}},
         "key": {"id": "k", "name": "CI", "expires_at": "2026-02-10T12:00:00Z"},
@@ -381,7 +381,7 @@ def test_each_kind_of_alarm_has_words(kind: str) -> None:
         assert made.text.partition("\n")[0].endswith(".")
 
 
-def test_all_kinds_of_events_can_be_told() -> None:
+def test_all_kinds_of_events_have_a_wording_in_messages() -> None:
     assert {kind.value for kind in EventKind} <= TELLABLE
 
 
@@ -476,7 +476,7 @@ def test_delivery_has_an_id_of_its_own_and_is_due_at_once() -> None:
     assert (made.title, made.text, made.body) == (one.title, one.text, one.body)
 
 
-def test_ids_are_random_letters_and_digits() -> None:
+def test_delivery_ids_are_random_letters_and_digits() -> None:
     assert 1000 == len({new_id() for _ in range(1000)})
     assert re.fullmatch("[A-Za-z0-9]{10}", new_id())
     assert re.fullmatch("msg_[A-Za-z0-9]{27}", new_message_id())
@@ -501,13 +501,15 @@ def test_ids_are_random_letters_and_digits() -> None:
         ("x" * 100_000, "x" * 79 + "…"),
     ],
 )
-def test_name_is_shown_on_one_line_and_without_markup(text: str, shown: str | None) -> None:
+def test_name_in_a_message_is_shown_on_one_line_and_without_markup(
+    text: str, shown: str | None
+) -> None:
     assert shown in {None, safe(text)}
     assert not re.search(r"[<>\[\]`*|~@&#\\\n]|://", safe(text))
 
 
 @given(st.text(max_size=200), st.integers(2, 100))
-def test_any_name_is_short_visible_and_on_one_line(text: str, most: int) -> None:
+def test_any_name_in_a_message_is_short_visible_and_on_one_line(text: str, most: int) -> None:
     shown = safe(text, most)
 
     assert len(shown) <= max(most, len("(blank)"))
@@ -522,7 +524,7 @@ hostile = st.sampled_from(
 
 
 @given(st.tuples(hostile, hostile, hostile, hostile, hostile), st.integers(1, 3))
-def test_no_name_adds_a_line_to_a_message(
+def test_line_breaks_in_names_add_no_line_to_a_message(
     said: tuple[str, str, str, str, str], servers: int
 ) -> None:
     fields = ("database", "hostname", "odoo_stage", "version", "status")
@@ -570,7 +572,7 @@ def test_duration_has_its_two_largest_units(seconds: float, said: str) -> None:
     assert said == duration(timedelta(seconds=seconds))
 
 
-def test_names_are_the_first_five() -> None:
+def test_list_of_names_shows_the_first_five_and_counts_the_others() -> None:
     assert "a, b, c, d, e" == names([*"abcde"])
     assert "a, b, c, d, e and 1 more" == names([*"abcdef"])
 
@@ -584,7 +586,7 @@ def test_names_are_the_first_five() -> None:
         (datetime(2026, 10, 25, 1, 30, tzinfo=timezone.utc), "2026-10-25 02:30:00 UTC+01:00"),
     ],
 )
-def test_offset_tells_times_apart_when_clocks_are_set(moment: datetime, said: str) -> None:
+def test_message_time_has_its_offset_when_clocks_are_set(moment: datetime, said: str) -> None:
     berlin: Channel = channel()
     found = evolve(alarm("moved"), begun_at=moment, ended_at=moment)
 

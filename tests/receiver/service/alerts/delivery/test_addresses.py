@@ -10,12 +10,12 @@ pytestmark = pytest.mark.one_database
 ALLOWED = Endpoints.of(DEFAULT_ENDPOINTS)
 
 
-def test_scheme_of_a_service_is_shown() -> None:
+def test_scheme_of_a_notification_service_is_shown() -> None:
     assert "mailtos" == scheme_of("MailTos://user:password@example.com", ALLOWED)
 
 
 @pytest.mark.parametrize("url", ["gnome://", "DBus://x", "syslog://", "macosx://_/?sound=x"])
-def test_services_of_this_machine_are_refused(url: str) -> None:
+def test_notification_services_of_this_machine_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="service of the receiver's own machine"):
         scheme_of(url, ALLOWED)
 
@@ -30,7 +30,7 @@ def test_services_of_this_machine_are_refused(url: str) -> None:
         "json://0x7f.1/secret",
     ],
 )
-def test_hosts_that_are_not_allowed_are_refused(url: str) -> None:
+def test_notification_hosts_that_are_not_allowed_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="are not allowed: see FLEET_ALERT_ADDRESSES") as refused:
         scheme_of(url, ALLOWED)
 
@@ -48,7 +48,7 @@ def test_hosts_that_are_not_allowed_are_refused(url: str) -> None:
         "gchat://",
     ],
 )
-def test_what_is_no_host_is_not_refused_as_one(url: str) -> None:
+def test_token_in_the_place_of_a_host_is_not_refused_as_a_host(url: str) -> None:
     """Many services have a token in its place, which no list of hosts has."""
     assert url.partition(":")[0] == scheme_of(url, Endpoints.of("*.example.com"))
 
@@ -96,7 +96,7 @@ def test_webhooks_that_cannot_or_may_not_be_sent_to_are_refused(url: str) -> Non
         ("https://example.com/T000/xoxb#sharp", ["T000", "xoxb", "sharp"]),
     ],
 )
-def test_what_may_be_a_secret_is_replaced(url: str, secrets: list[str]) -> None:
+def test_possible_secret_in_an_error_is_replaced(url: str, secrets: list[str]) -> None:
     text = " ".join(["cannot reach example.com:", *secrets])
 
     shown = redacted(text, url)
@@ -105,5 +105,5 @@ def test_what_may_be_a_secret_is_replaced(url: str, secrets: list[str]) -> None:
     assert [] == [secret for secret in secrets if secret in shown]
 
 
-def test_text_without_secrets_stays_as_it_is() -> None:
+def test_error_without_secrets_is_unchanged() -> None:
     assert "no answer from example.com" == redacted("no answer from example.com", "json://a.b/c")

@@ -84,7 +84,7 @@ def test_redirect_is_not_followed(sink: HttpSink) -> None:
         ) == (error, other.received)
 
 
-def test_server_that_answers_nonsense_fails() -> None:
+def test_webhook_answered_with_invalid_http_fails() -> None:
     with smtp_sink() as mailbox:
         error = posted(f"http://127.0.0.1:{mailbox.port}/")
 
@@ -92,7 +92,7 @@ def test_server_that_answers_nonsense_fails() -> None:
     assert error.startswith("there was no answer: BadStatusLine")
 
 
-def test_nobody_who_listens_fails() -> None:
+def test_webhook_to_a_closed_port_fails() -> None:
     error = posted(f"http://127.0.0.1:{closed_port()}/token-of-the-hook")
 
     assert "there was no answer: [Errno 111] Connection refused" == error
@@ -117,7 +117,7 @@ def test_email_is_sent_and_its_messages_are_one_thread(mailbox: SmtpSink) -> Non
     assert "ops" == third["X-Team"]
 
 
-def test_test_that_one_of_two_recipients_takes_fails(mailbox: SmtpSink) -> None:
+def test_email_test_fails_when_one_of_two_recipients_is_refused(mailbox: SmtpSink) -> None:
     mailbox.refused = {"gone@example.com"}
     url = mail_url(mailbox).replace("ops@example.com", "ops@example.com,gone@example.com")
 
@@ -127,7 +127,7 @@ def test_test_that_one_of_two_recipients_takes_fails(mailbox: SmtpSink) -> None:
     assert 'Sending email to "***" failed.' in error
 
 
-def test_email_that_nobody_takes_is_not_sent(mailbox: SmtpSink) -> None:
+def test_email_fails_when_no_recipient_is_accepted(mailbox: SmtpSink) -> None:
     mailbox.refused = {"ops@example.com"}
 
     error = notified(mail_url(mailbox))
@@ -180,7 +180,7 @@ def test_service_that_is_optional_for_apprise_fails_nevertheless() -> None:
         ("slack://too/few", "An invalid Slack"),
     ],
 )
-def test_addresses_that_are_none_are_not_used(url: str, reason: str) -> None:
+def test_invalid_notification_addresses_are_refused(url: str, reason: str) -> None:
     error = notified(url, allowed=DEFAULT_ENDPOINTS)
 
     assert reason in (error or "")
@@ -206,7 +206,7 @@ def test_email_that_one_of_two_recipients_takes_is_sent_with_a_warning(mailbox: 
     assert ["ops@example.com"] == [each["To"] for each in mailbox.received]
 
 
-def test_what_the_hook_refused_is_the_reason_whatever_the_library_says() -> None:
+def test_refusal_of_the_audit_hook_is_the_error_whatever_the_library_says() -> None:
     def refuse(guard: Guard) -> None:
         with suppress(Refused):
             guard("socket.getaddrinfo", ("127.0.0.1", 80, 0, 0, 0))

@@ -41,7 +41,7 @@ def connect(
     ],
 )
 @pytest.mark.parametrize("event", ["connect", "sendto", "sendmsg"])
-def test_special_addresses_and_names_are_refused(host: str, event: str) -> None:
+def test_guard_refuses_connections_to_special_addresses_and_names(host: str, event: str) -> None:
     with pytest.raises(Refused):
         connect(guard(), (host, 80), event=event)
 
@@ -49,12 +49,12 @@ def test_special_addresses_and_names_are_refused(host: str, event: str) -> None:
 @pytest.mark.parametrize(
     "host", ["::1", "::", "::ffff:127.0.0.1", f"::ffff:{METADATA}", "fe80::1%lo", "64:ff9b::7f00:1"]
 )
-def test_special_addresses_are_refused_over_ipv6(host: str) -> None:
+def test_guard_refuses_connections_to_special_addresses_over_ipv6(host: str) -> None:
     with pytest.raises(Refused):
         connect(guard(), (host, 80, 0, 0), socket.AF_INET6)
 
 
-def test_addresses_on_the_list_are_allowed() -> None:
+def test_guard_allows_connections_to_listed_addresses() -> None:
     connect(guard(), ("192.0.2.1", 443))
     connect(guard(), ("2001:db8::1", 443, 0, 0), socket.AF_INET6)
     connect(guard("10.1.0.0/16"), ("10.1.2.3", 443))
@@ -62,7 +62,7 @@ def test_addresses_on_the_list_are_allowed() -> None:
     connect(guard(), None, event="sendmsg")  # a socket that is connected
 
 
-def test_addresses_that_are_not_on_the_list_are_refused() -> None:
+def test_guard_refuses_connections_to_addresses_that_are_not_listed() -> None:
     held = guard("10.1.0.0/16")
 
     with pytest.raises(Refused):
@@ -71,14 +71,14 @@ def test_addresses_that_are_not_on_the_list_are_refused() -> None:
     assert "connections to 10.2.0.1 are not allowed: see FLEET_ALERT_ADDRESSES" == held.refusal
 
 
-def test_address_of_a_name_on_the_list_need_not_be_on_it() -> None:
+def test_guard_allows_an_unlisted_address_of_a_listed_name() -> None:
     held = guard("*.example.com")
     held("socket.getaddrinfo", ("mail.example.com", 25, 0, 0, 0))
 
     connect(held, ("10.2.0.1", 25))
 
 
-def test_address_of_a_name_on_the_list_is_refused_if_it_is_special() -> None:
+def test_guard_refuses_a_special_address_of_a_listed_name() -> None:
     """Whoever holds the name may let it lead anywhere."""
     held = guard("*.example.com")
     held("socket.getaddrinfo", (b"mail.example.com", 25, 0, 0, 0))
@@ -92,12 +92,12 @@ def test_address_of_a_name_on_the_list_is_refused_if_it_is_special() -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", b"localhost", "metadata.google.internal", "0x7f.1", "2130706433", "a:b"]
 )
-def test_names_that_are_not_on_the_list_are_not_looked_up(event: str, host: str | bytes) -> None:
+def test_guard_refuses_to_look_up_names_that_are_not_listed(event: str, host: str | bytes) -> None:
     with pytest.raises(Refused):
         guard()(event, (host, 80))
 
 
-def test_looking_up_this_machine_leads_nowhere() -> None:
+def test_guard_refuses_loopback_after_a_look_up_of_this_machine() -> None:
     held = guard()
     held("socket.getaddrinfo", (None, 80, 0, 0, 0))
     held("socket.getaddrinfo", ("192.0.2.1", 80, 0, 0, 0))
@@ -107,18 +107,18 @@ def test_looking_up_this_machine_leads_nowhere() -> None:
 
 
 @pytest.mark.parametrize("event", ["bind", "connect", "sendto"])
-def test_sockets_that_lead_to_no_network_are_refused(event: str) -> None:
+def test_guard_refuses_sockets_that_lead_to_no_network(event: str) -> None:
     with pytest.raises(Refused):
         connect(guard(), "/run/docker.sock", socket.AF_UNIX, event)
 
 
 @pytest.mark.parametrize("event", ["subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"])
-def test_programs_are_not_started(event: str) -> None:
+def test_guard_refuses_to_start_programs(event: str) -> None:
     with pytest.raises(Refused):
         guard()(event, ("/bin/true", ["/bin/true"], None))
 
 
-def test_files_are_not_changed(tmp_path: Path) -> None:
+def test_guard_refuses_to_change_files(tmp_path: Path) -> None:
     held = guard()
 
     for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_APPEND):
@@ -129,7 +129,7 @@ def test_files_are_not_changed(tmp_path: Path) -> None:
             held(event, (str(tmp_path), 0, -1))
 
 
-def test_only_the_files_of_python_and_its_packages_are_read(
+def test_guard_allows_reading_only_files_of_python_and_its_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "packages"
@@ -151,7 +151,7 @@ def test_only_the_files_of_python_and_its_packages_are_read(
             held("open", (path, "r", 0))
 
 
-def test_files_are_allowed_at_the_end_and_hosts_and_programs_are_not(tmp_path: Path) -> None:
+def test_guard_allows_files_at_the_end_but_no_hosts_and_no_programs(tmp_path: Path) -> None:
     held = guard()
     held.allow_files()
 
@@ -163,7 +163,7 @@ def test_files_are_allowed_at_the_end_and_hosts_and_programs_are_not(tmp_path: P
         held("subprocess.Popen", ("/bin/true", ["/bin/true"], None, None))
 
 
-def test_other_events_are_none_of_its_business() -> None:
+def test_guard_ignores_other_audit_events() -> None:
     guard()("compile", (None, None))
 
 
@@ -185,7 +185,7 @@ for attempt in sys.argv[1:]:
 """
 
 
-def test_attempts_of_a_process_are_refused(tmp_path: Path) -> None:
+def test_guard_as_audit_hook_refuses_the_attempts_of_a_process(tmp_path: Path) -> None:
     """Python itself asks the hook before it does what a plugin wants."""
     attempts = [
         "socket.create_connection(('127.0.0.1', {port}))",

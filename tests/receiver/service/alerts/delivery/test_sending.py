@@ -149,7 +149,7 @@ def test_name_that_resolves_to_this_machine_is_refused(sink: HttpSink) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_every_service_of_this_machine_is_on_the_list_of_those() -> None:
+def test_local_schemes_list_every_notification_service_of_this_machine() -> None:
     """What imports none of these speaks over the network, which the hook watches."""
     local = ("dbus", "gi", "hid", "subprocess", "syslog", "win32api")
     plugins: Any = NotificationManager()  # type: ignore[no-untyped-call]
@@ -170,7 +170,7 @@ def plugins_schemes(plugin: type) -> set[str]:
     return {str(each) for each in schemes}
 
 
-def test_service_that_hangs_ends_with_its_process(sink: HttpSink) -> None:
+def test_hanging_notification_service_ends_with_its_process(sink: HttpSink) -> None:
     is_over = sink.hang()
 
     async def scenario() -> str | None:
@@ -211,13 +211,15 @@ def children() -> list[int]:
     return [pid]
 
 
-def test_process_that_crashes_fails(monkeypatch: pytest.MonkeyPatch, sink: HttpSink) -> None:
+def test_message_fails_when_its_process_crashes(
+    monkeypatch: pytest.MonkeyPatch, sink: HttpSink
+) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
 
     assert "the process that sends messages has crashed" == posted(sink.url)
 
 
-def test_process_that_cannot_be_started_fails(
+def test_message_fails_when_its_process_cannot_be_started(
     monkeypatch: pytest.MonkeyPatch, sink: HttpSink
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -228,7 +230,7 @@ def test_process_that_cannot_be_started_fails(
     assert error.startswith("the process that sends messages could not be started: [Errno 2]")
 
 
-def test_process_knows_no_secret_and_no_proxy_of_the_receiver(
+def test_environment_of_the_sending_process_has_no_secret_and_no_proxy(
     monkeypatch: pytest.MonkeyPatch, sink: HttpSink
 ) -> None:
     """A proxy would connect to any host."""

@@ -120,7 +120,7 @@ def only(client: httpx.Client, what: str) -> dict[str, Any]:
 # The page
 
 
-def test_page_of_a_new_receiver_says_how_to_begin(receiver: httpx.Client) -> None:
+def test_alerts_page_of_a_new_receiver_says_how_to_begin(receiver: httpx.Client) -> None:
     page = receiver.get("/alerts").text
 
     assert "Nobody is told of anything yet" in page
@@ -130,7 +130,7 @@ def test_page_of_a_new_receiver_says_how_to_begin(receiver: httpx.Client) -> Non
 
 
 @pytest.mark.both_databases
-def test_page_tells_what_is_alarming_and_who_was_told(
+def test_alerts_page_shows_open_alarms_and_who_was_told(
     receiver: httpx.Client, clock: Clock, sink: HttpSink
 ) -> None:
     channel_id = new_channel(receiver, address={"url": sink.url})
@@ -184,7 +184,7 @@ def test_acknowledged_alarm_says_by_whom(receiver: httpx.Client, clock: Clock) -
     assert "/acknowledge" not in receiver.get("/alerts").text
 
 
-def test_alarm_that_is_over_is_listed_as_such(receiver: httpx.Client, clock: Clock) -> None:
+def test_ended_alarm_is_listed_as_ended(receiver: httpx.Client, clock: Clock) -> None:
     alarm_id = goes_down(receiver, clock, new_channel(receiver), after_seconds=600)
     for path in ("/", "/alerts"):
         assert "nobody is told before <time" in receiver.get(path).text
@@ -200,7 +200,7 @@ def test_alarm_that_is_over_is_listed_as_such(receiver: httpx.Client, clock: Clo
     assert 'href="../../../alerts"' in late.text
 
 
-def test_silenced_alarm_is_shown_as_such_and_counts_nowhere(
+def test_silenced_alarm_is_shown_as_silenced_and_not_counted(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     receiver.post("/silences", json={"query": "", "reason": "x", "duration_seconds": 3600})
@@ -212,7 +212,7 @@ def test_silenced_alarm_is_shown_as_such_and_counts_nowhere(
     assert 'class="state silenced"' in page
 
 
-def test_alarms_of_a_silent_fleet_are_behind_the_one_that_tells_of_it(
+def test_alerts_page_lists_alarms_of_a_silent_fleet_under_the_fleet_alarm(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     new_channel(receiver)
@@ -234,7 +234,7 @@ def test_alarms_of_a_silent_fleet_are_behind_the_one_that_tells_of_it(
     assert "6 that are told with the fleet" in page
 
 
-def test_message_that_was_given_up_is_loud(
+def test_alerts_page_warns_of_a_message_that_was_given_up(
     receiver: httpx.Client, clock: Clock, engine: Engine
 ) -> None:
     channel_id = new_channel(receiver, address={"url": f"http://127.0.0.1:{closed_port()}/"})
@@ -266,7 +266,7 @@ def is_given_up(client: httpx.Client) -> bool:
     return delivery["given_up_at"] is not None
 
 
-def test_servers_that_nobody_is_told_of_say_why(
+def test_alerts_page_says_why_no_message_is_sent_about_a_server(
     receiver: httpx.Client, clock: Clock, engine: Engine
 ) -> None:
     channel_id = new_channel(receiver)
@@ -404,7 +404,7 @@ def test_channel_is_removed_after_a_question(receiver: httpx.Client) -> None:
     assert 0 == receiver.get("/channels").json()["count"]
 
 
-def test_test_of_a_channel_says_what_came_of_it(receiver: httpx.Client, sink: HttpSink) -> None:
+def test_channel_test_button_shows_its_outcome(receiver: httpx.Client, sink: HttpSink) -> None:
     works = new_channel(receiver, address={"url": sink.url})
     fails = new_channel(receiver, address={"url": f"http://127.0.0.1:{closed_port()}/"})
 
@@ -474,7 +474,7 @@ def test_rule_has_every_kind_of_alarm_in_its_form(receiver: httpx.Client) -> Non
     assert TELLABLE == {*re.findall(r'name="kind-(\w+)"', page)}
 
 
-def test_rule_is_changed_from_what_it_was(receiver: httpx.Client) -> None:
+def test_rule_form_starts_with_the_stored_values(receiver: httpx.Client) -> None:
     new_channel(receiver)
     (rule,) = receiver.get("/rules").json()["rules"]
     path = f"/alerts/rules/{rule['id']}"
@@ -520,7 +520,7 @@ def test_rule_is_removed_after_a_question(receiver: httpx.Client) -> None:
         ({"kind-down": "1", "channel_id": "none"}, "Channel there is no channel"),
     ],
 )
-def test_refused_rule_is_shown_again_as_it_was_written(
+def test_refused_rule_form_keeps_the_input(
     receiver: httpx.Client, fields: dict[str, str], said: str
 ) -> None:
     given = {"name": "Mine", "channel_id": new_channel(receiver), **fields}
@@ -571,7 +571,7 @@ def end_silences(client: httpx.Client) -> None:
         client.delete(f"/silences/{silence['id']}").raise_for_status()
 
 
-def test_silence_that_begins_again_and_again(receiver: httpx.Client) -> None:
+def test_recurring_silence_is_made_in_the_form_and_listed(receiver: httpx.Client) -> None:
     answer = post(
         receiver,
         "/alerts/silences/new",
@@ -605,7 +605,7 @@ def test_silence_that_begins_again_and_again(receiver: httpx.Client) -> None:
         ({"query": '"'}, "Servers "),
     ],
 )
-def test_refused_silence_is_shown_again_as_it_was_written(
+def test_refused_silence_form_keeps_the_input(
     receiver: httpx.Client, fields: dict[str, str], said: str
 ) -> None:
     given = {"query": "a", "reason": "b", "lasts": "60", "time_zone": "UTC", **fields}
@@ -694,7 +694,7 @@ def test_node_is_silenced_with_the_server_that_stands_for_it() -> None:
     assert not window.covers(evolve(record, server_id="other"))
 
 
-def test_silence_that_ends_last_says_until_when() -> None:
+def test_silenced_server_is_silenced_until_the_end_of_its_last_silence() -> None:
     ends = [NOW + timedelta(hours=hours) for hours in (1, 3, 2)]
     silenced = Silenced(tuple(Window(a_silence(), FilterText(), end) for end in ends))
     record = ServerRecord(server_id="a", first_seen=NOW, last_seen=NOW, state_since=NOW)
@@ -715,9 +715,7 @@ def test_silence_that_ends_last_says_until_when() -> None:
         ("/alerts/rules/none/remove", "rule"),
     ],
 )
-def test_page_of_nothing_says_that_there_is_none(
-    receiver: httpx.Client, path: str, what: str
-) -> None:
+def test_alerts_page_of_an_unknown_id_is_404(receiver: httpx.Client, path: str, what: str) -> None:
     answer = receiver.get(path)
 
     assert (404, f"There is no such {what}") == (answer.status_code, title(answer))
@@ -734,15 +732,13 @@ def test_page_of_nothing_says_that_there_is_none(
         ("/alerts/rules/none", "rule"),
     ],
 )
-def test_form_about_nothing_says_that_there_is_none(
-    receiver: httpx.Client, path: str, what: str
-) -> None:
+def test_alerts_form_for_an_unknown_id_is_404(receiver: httpx.Client, path: str, what: str) -> None:
     answer = post(receiver, path, page="/alerts/channels/new")
 
     assert (404, f"There is no such {what}") == (answer.status_code, title(answer))
 
 
-def test_form_without_a_token_changes_nothing(receiver: httpx.Client) -> None:
+def test_alerts_form_without_a_csrf_token_changes_nothing(receiver: httpx.Client) -> None:
     answer = receiver.post("/alerts/channels/new", data=CHANNEL)
 
     assert 403 == answer.status_code
@@ -753,7 +749,7 @@ def test_form_without_a_token_changes_nothing(receiver: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "path", ["/alerts", "/alerts/channels/new", "/report", "/alerts/rules/new?query=stage:dev"]
 )
-def test_sign_in_leads_back_to_the_page(
+def test_sign_in_leads_back_to_the_alerts_page(
     receiver: httpx.Client, database_url: str, path: str
 ) -> None:
     key, secret = made("admin")
@@ -811,7 +807,7 @@ def test_viewer_sees_alerts_and_changes_nothing(
     assert 403 == form.status_code
 
 
-def test_number_of_alarms_is_told_only_to_those_who_may_read(
+def test_number_of_alarms_is_shown_only_to_keys_that_may_read(
     receiver: httpx.Client, clock: Clock, database_url: str
 ) -> None:
     goes_down(receiver, clock, new_channel(receiver))
@@ -831,7 +827,7 @@ def test_number_of_alarms_is_told_only_to_those_who_may_read(
         assert 'class="count"' not in receiver.get(path, headers=headers).text
 
 
-def test_names_on_the_page_are_escaped(receiver: httpx.Client) -> None:
+def test_hostile_names_on_the_alerts_pages_are_escaped(receiver: httpx.Client) -> None:
     name = "<script>alert('x')</script>\"&"
     channel_id = new_channel(receiver, name=name)
     rule = {"name": name, "query": f"'{name.replace(chr(34), '')}", "kinds": ["down"]}

@@ -81,7 +81,7 @@ def test_outage_is_one_problem_and_leads_to_its_servers(
     assert 12 == events.count('<span class="says">went down')
 
 
-def test_each_kind_of_trouble_is_told(
+def test_front_page_shows_each_kind_of_problem(
     receiver: httpx.Client, fleet: Watched, clock: Clock, engine: Engine
 ) -> None:
     fleet.beat("gone", database="acme", odoo_stage="production", hostname="web-1")
@@ -112,7 +112,7 @@ def test_each_kind_of_trouble_is_told(
     assert flapping.startswith("flaps is flapping since")
 
 
-def test_each_trouble_of_a_server_is_told_apart() -> None:
+def test_each_problem_of_a_server_is_shown_separately() -> None:
     record = ServerRecord(
         server_id="a",
         first_seen=NOW,
@@ -130,7 +130,7 @@ def test_each_trouble_of_a_server_is_told_apart() -> None:
     assert {Reach.NO_CHANNEL} == {each.reach for each in every}
 
 
-def test_nothing_is_wrong_since_the_last_server_came_back(
+def test_front_page_says_since_when_nothing_is_wrong(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:
     fleet.beat("a", "b")
@@ -149,7 +149,9 @@ def test_nothing_is_wrong_since_the_last_server_came_back(
     assert "Nothing is wrong" not in receiver.get("/?stage=production").text  # as there are none
 
 
-def test_silenced_servers_stand_apart(receiver: httpx.Client, fleet: Watched, clock: Clock) -> None:
+def test_silenced_servers_are_listed_apart_from_the_problems(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
     fleet.beat("calm", odoo_stage="staging")
     fleet.beat("loud", odoo_stage="production")
     later(clock, fleet, 300, "well")
@@ -176,7 +178,7 @@ def test_silenced_servers_stand_apart(receiver: httpx.Client, fleet: Watched, cl
     assert "1 server in trouble is silenced" in plain(section(narrowed))
 
 
-def test_problems_and_silences_follow_words_of_notes(
+def test_problems_and_silences_are_found_by_words_of_notes(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:
     fleet.beat("a", "b")
@@ -226,7 +228,7 @@ def test_many_problems_are_counted_and_lead_to_the_list(
     assert 'href="./?query=state%3Adown"><b>' in page
 
 
-def test_hostile_names_are_shown_as_they_are_and_take_little_room(
+def test_hostile_names_of_problems_are_escaped_and_cut(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:
     for n in range(30):
@@ -267,7 +269,7 @@ def admin(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_keys_that_have_ended_or_will_are_told(
+def test_front_page_names_expired_and_expiring_keys(
     admin: httpx.Client, engine: Engine, clock: Clock
 ) -> None:
     for pair in admin.headers.pop("X-Owners").split(","):

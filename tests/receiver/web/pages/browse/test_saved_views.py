@@ -100,7 +100,7 @@ def test_view_is_deleted_by_its_author_and_administrators(people: dict[str, http
     assert 404 == people["Alan"].get(shown["one"]).status_code
 
 
-def test_view_without_keys_is_saved_by_whoever_is_on_the_machine(receiver: httpx.Client) -> None:
+def test_view_is_saved_without_a_key_on_a_keyless_receiver(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim())
     saved = save(receiver, "/?sort=-last_seen", "Fresh", sort="server_id")
     default = save(receiver, "/?query=a", "All", query="", sort="trouble")
@@ -122,7 +122,7 @@ def test_view_without_keys_is_saved_by_whoever_is_on_the_machine(receiver: httpx
         ({"name": "a", "form": "x"}, 403, "form"),
     ],
 )
-def test_wrong_view_is_refused_with_a_page(
+def test_invalid_saved_view_is_refused_with_a_page(
     receiver: httpx.Client, fields: dict[str, str], status: int, why: str
 ) -> None:
     receiver.post("/heartbeat", json=messages.slim())

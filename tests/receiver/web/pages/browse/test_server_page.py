@@ -27,7 +27,7 @@ SALE = Tool(
 PAY = Tool(name="pay", description="Pays an invoice.", provider="account")
 
 
-def test_page_shows_every_known_field(receiver: httpx.Client) -> None:
+def test_server_page_shows_every_known_field(receiver: httpx.Client) -> None:
     receiver.post("/register", json=messages.registration())
     receiver.post("/heartbeat", json=messages.heartbeat(database_uuid="a-uuid"))
 
@@ -42,7 +42,9 @@ def test_page_shows_every_known_field(receiver: httpx.Client) -> None:
     assert "\N{EN DASH}" not in page
 
 
-def test_page_begins_with_the_state_and_since_when(receiver: httpx.Client, clock: Clock) -> None:
+def test_server_page_begins_with_the_state_and_since_when_it_holds(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     def standing() -> str:
         page = receiver.get("/server/acme_web-1").text
         found = re.search(r'id="standing">(.*?)</p>', page, re.DOTALL)
@@ -78,7 +80,9 @@ def test_page_begins_with_the_state_and_since_when(receiver: httpx.Client, clock
         (99 * DAY, ["24 hours", "7 days", "30 days"]),
     ],
 )
-def test_availability_says_since_when_it_is_known(known_for: timedelta, labels: list[str]) -> None:
+def test_availability_sentence_says_since_when_it_is_known(
+    known_for: timedelta, labels: list[str]
+) -> None:
     begun = microseconds(NOW - known_for)
     log = StateLog(first_seen=begun, state="up", state_since=begun)
     history = History.of([log], since=NOW - 30 * DAY, now=NOW)
@@ -92,7 +96,9 @@ def test_availability_says_since_when_it_is_known(known_for: timedelta, labels: 
     ]
 
 
-def test_page_says_since_when_availability_is_known(receiver: httpx.Client, clock: Clock) -> None:
+def test_server_page_says_since_when_availability_is_known(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     clock.advance(22)
 
@@ -147,7 +153,7 @@ def test_few_tools_are_unfolded_and_many_are_folded() -> None:
     assert offers([f"t{n}" for n in range(200)], [], "t1").is_open
 
 
-def test_descriptions_are_left_out_where_they_do_not_fit() -> None:
+def test_descriptions_of_tools_are_left_out_where_they_do_not_fit() -> None:
     tools = [
         Tool(name=f"sale_order_line_{n}", title="t" * 20, description="d" * 160, provider="sale")
         for n in range(180)
@@ -173,7 +179,7 @@ def test_modules_whose_tools_do_not_fit_are_left_out() -> None:
     assert found.shown == len(found.groups[0].tools)
 
 
-def test_tools_are_searched_on_the_page(receiver: httpx.Client) -> None:
+def test_tools_are_searched_on_the_server_page(receiver: httpx.Client) -> None:
     tools = [
         {"name": "sale_order_confirm", "title": "Confirm <b>", "provider": "sale"},
         {"name": "pay", "description": "Pays an invoice."},
@@ -210,7 +216,7 @@ def test_server_without_tools_says_so(receiver: httpx.Client, names: list[str] |
     assert said in page
 
 
-def test_page_is_small_whatever_a_server_is_called_and_offers(receiver: httpx.Client) -> None:
+def test_server_page_is_small_for_long_names_and_many_tools(receiver: httpx.Client) -> None:
     server_id = "&" * 255
     told = {
         **dict.fromkeys(("hostname", "database", "odoo_stage", "odoo_version"), "&" * 3000),
@@ -235,7 +241,9 @@ def test_page_is_small_whatever_a_server_is_called_and_offers(receiver: httpx.Cl
     assert "Older events" in page.text
 
 
-def test_key_of_many_is_named_by_its_id(database_url: str, clock: Clock) -> None:
+def test_owner_form_asks_for_a_key_id_when_there_are_many_keys(
+    database_url: str, clock: Clock
+) -> None:
     admin, token = made("admin", name="admin")
     keep(database_url, admin, *(made("agent", name=f"k{n}")[0] for n in range(101)))
     app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)

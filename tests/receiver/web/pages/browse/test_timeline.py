@@ -32,7 +32,7 @@ def later(receiver_clock: Clock, fleet: Watched, seconds: float, *alive: str) ->
     receiver_clock.now = fleet.now
 
 
-def test_outage_is_a_line_that_leads_to_its_events(
+def test_outage_is_a_timeline_line_that_links_to_its_events(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:
     fleet.beat(*(f"s{n}" for n in range(5)))
@@ -66,7 +66,7 @@ def test_mass_outage_leads_to_the_servers_that_it_counts(
     assert ["is late"] * 6 == says(which)
 
 
-def test_each_event_can_be_asked_for(receiver: httpx.Client, fleet: Watched) -> None:
+def test_timeline_without_grouping_shows_each_event(receiver: httpx.Client, fleet: Watched) -> None:
     fleet.beat(*(f"s{n}" for n in range(4)))
 
     assert 1 == len(groups(receiver.get("/timeline").text))
@@ -102,7 +102,7 @@ def test_timeline_is_narrowed_by_topic_and_period(
     assert 3 == len(says(told["Today"])) == len(says(told["Last 24 hours"]))
 
 
-def test_period_is_chosen_to_the_minute(
+def test_timeline_period_is_chosen_to_the_minute(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:
     fleet.beat("a", hostname="a")
@@ -126,7 +126,7 @@ def test_period_is_chosen_to_the_minute(
     assert "ends before it begins" in receiver.get(f"/timeline?{reversed_period}").text
 
 
-def test_group_says_what_became_what(receiver: httpx.Client, fleet: Watched) -> None:
+def test_timeline_group_shows_old_and_new_values(receiver: httpx.Client, fleet: Watched) -> None:
     for n in range(4):
         fleet.beat(f"s{n}", odoo_version="18.0" if n else "17.0", capabilities=("a", "b"))
     for n in range(4):
@@ -164,7 +164,7 @@ def test_servers_are_called_and_found_by_their_databases(
     assert ["registered"] == kinds(receiver, "query=stage:staging")
 
 
-def test_filter_that_finds_nothing_or_cannot_be_read_is_explained(
+def test_timeline_filter_that_matches_nothing_or_is_invalid_is_explained(
     receiver: httpx.Client, fleet: Watched
 ) -> None:
     fleet.beat("a")
@@ -216,7 +216,7 @@ def test_pages_of_the_grouped_timeline_have_all_events_once(
     assert sorted(map(int, lines), reverse=True) == [*map(int, lines)]
 
 
-def test_page_of_long_events_reads_only_some_of_them(
+def test_timeline_page_of_long_events_reads_only_some_of_them(
     receiver: httpx.Client, fleet: Watched
 ) -> None:
     for n in range(50):

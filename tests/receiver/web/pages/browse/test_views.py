@@ -103,7 +103,9 @@ def test_hostile_names_are_escaped(receiver: httpx.Client) -> None:
         assert hostile.replace("\u202e", "⟨U+202E⟩") in html.unescape(page)
 
 
-def test_no_name_turns_the_direction_of_writing(receiver: httpx.Client) -> None:
+def test_bidi_control_characters_of_names_do_not_change_the_text_direction(
+    receiver: httpx.Client,
+) -> None:
     hostile = "up\u202enwod\u2066"
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a", odoo_stage=hostile))
 
@@ -364,7 +366,7 @@ def test_servers_that_are_down_or_late_are_chosen_at_once(
     assert ["down", "late"] == listed(receiver, "/" + html.unescape(away[1])[2:])
 
 
-def test_all_states_are_there_to_choose(receiver: httpx.Client) -> None:
+def test_state_filter_offers_all_states(receiver: httpx.Client) -> None:
     assert "facet-state" not in receiver.get("/").text  # which says how to connect the first one
     receiver.post("/heartbeat", json=messages.heartbeat())
 
@@ -406,7 +408,7 @@ def test_servers_without_a_stage_are_counted_and_found(receiver: httpx.Client) -
 
 
 @pytest.mark.both_databases
-def test_values_are_counted_for_the_servers_that_match_the_other_filters(
+def test_facet_values_are_counted_for_servers_matching_the_other_filters(
     receiver: httpx.Client,
 ) -> None:
     fleet = [
@@ -434,7 +436,7 @@ def test_values_are_counted_for_the_servers_that_match_the_other_filters(
         assert shown in page
 
 
-def test_values_are_found_by_a_part_of_them(receiver: httpx.Client) -> None:
+def test_facet_values_are_found_by_a_part_of_them(receiver: httpx.Client) -> None:
     tools = [f"sale_{n}" for n in range(30)] + ["stock_read"]
     receiver.post("/heartbeat", json=messages.heartbeat(capabilities=tools))
     receiver.post("/heartbeat", json=messages.slim(server_id="other"))

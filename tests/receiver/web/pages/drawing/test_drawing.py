@@ -13,7 +13,7 @@ NOON = datetime(2026, 1, 31, 12, 30, tzinfo=timezone.utc)
 # Numbers over time
 
 
-def test_layers_are_drawn_from_the_back_to_the_front() -> None:
+def test_layers_of_a_picture_are_drawn_from_the_back_to_the_front() -> None:
     found = stack(["down", "late", "up"], [[1, 0, 3], [0, 0, 4], None, [2, 0, 2]])
 
     assert (40, 240) == (found.width, found.height)
@@ -26,14 +26,14 @@ def test_layers_are_drawn_from_the_back_to_the_front() -> None:
     assert "M0 0h40M0 60h40M0 120h40M0 180h40" == found.lines
 
 
-def test_picture_without_gaps_in_what_is_known_has_no_unknown_area() -> None:
+def test_picture_without_unknown_time_has_no_unknown_area() -> None:
     found = stack(["down"], [[0], [0]])
 
     assert ("", [], ["1", "0"]) == (found.unknown, found.layers, found.scale)
     assert "M10 0v240m10-240" == found.gaps
 
 
-def test_single_server_of_thousands_is_seen() -> None:
+def test_single_server_of_thousands_is_visible_in_the_picture() -> None:
     (up, down) = stack(["down", "up"], [[1, 99_999]]).layers
 
     assert "M0 240V235h10V240" == down.path
@@ -53,7 +53,7 @@ def test_single_server_of_thousands_is_seen() -> None:
         (3.2e9, ["4G", "3G", "2G", "1G", "0"]),
     ],
 )
-def test_scale_is_round(most: float, scale: list[str]) -> None:
+def test_scale_of_a_picture_has_round_numbers(most: float, scale: list[str]) -> None:
     assert scale == stack(["up"], [[most]]).scale
 
 
@@ -64,7 +64,7 @@ def test_largest_number_fills_most_of_the_picture() -> None:
         assert 0 <= top <= 240 * 0.35, most
 
 
-def test_numbers_are_short() -> None:
+def test_large_numbers_are_abbreviated() -> None:
     assert ["0", "950", "1,200", "12k", "3.4M"] == [*map(compact, (0, 950, 1200, 12000, 3.4e6))]
 
 
@@ -103,7 +103,7 @@ def test_span_of_seconds_at_the_edge_stays_within_the_picture() -> None:
     assert 1 == len(day(spans(("up", 0.1), ("flapping", 60)), NOON).bands)
 
 
-def test_late_and_then_down_is_one_silence() -> None:
+def test_late_and_then_down_is_drawn_as_one_silence() -> None:
     found = day(
         spans(("up", 60), ("late", 2), ("down", 10), ("up", 5), ("late", 3), ("up", 1)), NOON
     )
@@ -114,7 +114,7 @@ def test_late_and_then_down_is_one_silence() -> None:
     assert NOON - timedelta(minutes=1) == found.silences[0].ended
 
 
-def test_silence_that_lasts_has_no_end() -> None:
+def test_ongoing_silence_is_drawn_without_an_end() -> None:
     """Also when the page is made a moment after its history was read."""
     for now in (NOON, NOON + timedelta(milliseconds=5)):
         (silence,) = day(spans(("down", 20)), now).silences
@@ -125,7 +125,7 @@ def test_silence_that_lasts_has_no_end() -> None:
 # Cells
 
 
-def test_cells_of_one_state_side_by_side_are_one_rectangle() -> None:
+def test_neighbouring_cells_of_one_state_are_one_rectangle() -> None:
     found = cells(["up", "up", "down", "down", "down", "up"], columns=4)
 
     assert {
@@ -136,7 +136,7 @@ def test_cells_of_one_state_side_by_side_are_one_rectangle() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[1], [300], [3000, 1500, 500], [400] * 12])
-def test_cells_fill_a_wide_screen(sizes: list[int]) -> None:
+def test_cells_of_the_wall_fill_a_wide_screen(sizes: list[int]) -> None:
     columns = columns_for(sizes)
 
     rows = sum(-(-size // columns) + 2.5 for size in sizes)

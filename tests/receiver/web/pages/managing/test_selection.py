@@ -87,7 +87,7 @@ def fault(page: httpx.Response) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", found)).split())
 
 
-def test_list_lets_administrators_choose(fleet: Fleet) -> None:
+def test_server_list_lets_administrators_select_servers(fleet: Fleet) -> None:
     page = fleet.client.get("/?stage=staging").text
     assert ["other"] == re.findall(r'form="selection" name="server" value="([^"]*)"', page)
     assert 'name="query" value="stage:staging"' in page
@@ -218,7 +218,7 @@ def test_two_servers_are_compared(fleet: Fleet) -> None:
     assert "Tick the two servers to compare." == fleet.notice(one, "./")
 
 
-def test_filters_of_the_list_are_kept(fleet: Fleet) -> None:
+def test_selection_form_keeps_the_filters_of_the_list(fleet: Fleet) -> None:
     page = fleet.client.get("/?query=database:x&sort=server_id&limit=1").text
     (following,) = re.findall(r'href="([^"]+)" rel="next"', page)
     page = fleet.client.get("/" + html.unescape(following)[2:]).text
@@ -249,7 +249,7 @@ def test_filters_of_the_list_are_kept(fleet: Fleet) -> None:
         ("/selection", {"server": [f"{n}" for n in range(1020)], "do": "x"}, 400, "cannot be read"),
     ],
 )
-def test_form_that_cannot_be_read_is_refused(
+def test_malformed_selection_form_is_refused(
     fleet: Fleet, path: str, fields: Fields, status: int, says: str
 ) -> None:
     answer = fleet.send(path, fields)

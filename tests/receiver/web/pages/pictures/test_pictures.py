@@ -84,7 +84,9 @@ def tables(page: str) -> dict[str, list[list[str]]]:
 
 
 @pytest.mark.both_databases
-def test_new_receiver_draws_what_it_has_counted(receiver: httpx.Client, clock: Clock) -> None:
+def test_history_page_of_a_new_receiver_draws_what_it_has_counted(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     clock.advance(60)
     wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 2)
@@ -99,7 +101,7 @@ def test_new_receiver_draws_what_it_has_counted(receiver: httpx.Client, clock: C
     assert ["Sat 31 Jan 11:00", "not known"] == shown["Late or down"][2]
 
 
-def test_receiver_without_a_history_says_so(receiver: httpx.Client, sqlite_url: str) -> None:
+def test_history_page_without_a_history_says_so(receiver: httpx.Client, sqlite_url: str) -> None:
     wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 1)
     with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
         database.execute("DELETE FROM hours")
@@ -175,7 +177,7 @@ def test_pictures_of_each_period_fit_into_a_page(
     assert 6 == len(tables(answer.text))
 
 
-def test_json_has_the_figures_of_the_page(begun: httpx.Client) -> None:
+def test_history_json_has_the_figures_of_the_page(begun: httpx.Client) -> None:
     answer = begun.get("/history.json?period=day")
 
     found = answer.json()
@@ -207,7 +209,7 @@ def test_json_has_the_figures_of_the_page(begun: httpx.Client) -> None:
     assert 304 == same.status_code
 
 
-def test_week_of_json_has_slots_of_three_hours(begun: httpx.Client) -> None:
+def test_history_json_of_a_week_has_slots_of_three_hours(begun: httpx.Client) -> None:
     week = begun.get("/history.json?period=week").json()
 
     assert 56 == len(week["slots"])
@@ -215,7 +217,7 @@ def test_week_of_json_has_slots_of_three_hours(begun: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/history", "/history.json"])
-def test_unknown_period_is_refused(receiver: httpx.Client, path: str) -> None:
+def test_unknown_period_of_the_history_is_refused(receiver: httpx.Client, path: str) -> None:
     answer = receiver.get(f"{path}?period=year")
 
     assert 400 == answer.status_code
@@ -347,7 +349,7 @@ def test_wall_of_hundreds_has_cells_and_names_those_in_trouble(
     assert 24 == len(re.findall('data-key="n', page))
 
 
-def test_wall_of_more_than_it_has_room_for_has_cells_for_several(
+def test_wall_of_too_many_servers_has_cells_that_stand_for_several(
     receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wall, "_MOST_CELLS", 50)
