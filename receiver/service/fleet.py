@@ -184,9 +184,10 @@ class Fleet:
 
     def trouble(self) -> str | None:
         """
-        Why messages cannot be written to the database, or could not be in the last 10 seconds.
+        Why messages cannot be written to the database: its last transactions have failed.
 
-        None if they can be written.
+        None if they can be written. A failure of a message counts for 10 seconds, or until another
+        one is written.
         """
         return self._watchdog.trouble() or self._group_commit.trouble()
 

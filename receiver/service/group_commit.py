@@ -29,6 +29,7 @@ __all__ = ["Allowance", "GroupCommit"]
 _KIB = 1024
 _MIB = 1024 * _KIB
 
+_NOT_FAILED = "", float("-inf")
 _TROUBLED_SECONDS = 10.0
 _GATHER_ITERATIONS = 4
 """
@@ -126,7 +127,7 @@ class GroupCommit:
         self._reading_seconds = reading_seconds
         self._writing: set[QueueName] = set()
         self._patience = patience
-        self._failed = "", float("-inf")
+        self._failed = _NOT_FAILED
         self._is_stuck = False
         self._most_messages = MOST_MESSAGES
         self._max_waiting_bytes = max_waiting_bytes
@@ -160,7 +161,7 @@ class GroupCommit:
         return job.answer
 
     def trouble(self) -> str | None:
-        """Why writing messages failed in the last 10 seconds; None if it did not fail."""
+        """Why the last transaction failed; None if it did not, or if that is 10 seconds ago."""
         reason, failed_at = self._failed
         return reason if monotonic() - failed_at < _TROUBLED_SECONDS else None
 
@@ -270,6 +271,8 @@ class GroupCommit:
             _fail((job for job in batch if job.body.is_taken), error)
         except Exception as error:  # noqa: BLE001 - the futures carry it to the requests
             await self._commit_one_by_one(batch, error)
+        else:
+            self._failed = _NOT_FAILED
         for job in batch:
             if job.body.is_done:
                 _answer(job)

@@ -50,5 +50,7 @@ def test_receiver_that_could_not_write_the_last_message_is_unhealthy(
         other.execute(text(lock(engine, "servers")))
         answer = receiver.post("/heartbeat", json={"server_id": "a"}, timeout=30)
         found = health(receiver)
+    again = receiver.post("/heartbeat", json={"server_id": "a"})
 
     assert (503, 503) == (answer.status_code, found)
+    assert (200, 200) == (again.status_code, health(receiver))
