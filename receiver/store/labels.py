@@ -180,32 +180,50 @@ def inherited(
         return Committed({}, [])
     dialect.lock_events(connection)
     subjects = {subject_of(row.record) for pair in moved for row in pair if row is not None}
-    found = dict(_read(connection, subjects))
+    found = _read(connection, subjects)
     if not found:
         return Committed({}, [])
-    new: dict[str, Annotation] = {}
-    left: dict[str, None] = {}
+    said, events = _brought_along(connection, moved, found)
+    new = {name: each for name, each in said.items() if each is not found.get(name, NO_ANNOTATION)}
+    _write(connection, new)
+    _drop(connection, {subject_of(before.record) for before, _ in moved if before is not None})
+    relatives = _in_families(connection, [each for each in new if each.startswith(_UUID)])
+    others = read_rows(dialect, connection, sorted(relatives - known.keys()), cache)
+    rows = [*known.values(), *others.values()]
+    return _relabelled(dialect, connection, rows, said, events, is_told=False)
+
+
+def _brought_along(
+    connection: Connection, moved: Pairs, found: Mapping[str, Annotation]
+) -> tuple[dict[str, Annotation], list[Event]]:
+    """
+    Find out which labels and notes databases have after servers have moved to them.
+
+    Writes nothing.
+
+    Args:
+        connection: The transaction.
+        moved: The rows of servers that are new or whose `database_uuid` is new, before and after
+            the transaction.
+        found: The labels and notes of the databases that the servers have left and of those to
+            which they have moved, by the subjects of the databases.
+
+    Returns `found` with what the servers have brought along, and the events that tell which other
+    labels and notes the servers have because they have moved.
+    """
+    said = dict(found)
     events: list[Event] = []
     for before, after in moved:
         subject = subject_of(after.record)
-        has = found.get(subject, NO_ANNOTATION)
+        has = said.get(subject, NO_ANNOTATION)
         if before is not None:
-            old = subject_of(before.record)
-            had = found.get(old, NO_ANNOTATION)
-            left[old] = None
+            had = said.get(subject_of(before.record), NO_ANNOTATION)
             if not had.is_empty and _is_of_one_key(connection, after):
                 has = joined(has, had)
             at = after.record.last_seen
             events += told_of_labels(had, has, server_id=after.server_id, at=at, by=None)
-        if has is not found.get(subject, NO_ANNOTATION):
-            new[subject] = has
-        found[subject] = has
-    _write(connection, new)
-    _drop(connection, left)
-    relatives = _in_families(connection, [each for each in new if each.startswith(_UUID)])
-    others = read_rows(dialect, connection, sorted(relatives - known.keys()), cache)
-    rows = [*known.values(), *others.values()]
-    return _relabelled(dialect, connection, rows, found, events, is_told=False)
+        said[subject] = has
+    return said, events
 
 
 def _is_of_one_key(connection: Connection, row: Row) -> bool:
