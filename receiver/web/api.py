@@ -68,7 +68,23 @@ Answer = tuple[int, object]
 
 def routes() -> list[Guarded]:
     """The routes of the API, each with its description for the OpenAPI document."""
-    calls = [
+    # A key in a path must stand in paths of one kind only, because proxies log none of these.
+    calls = [*with_ids_in_query(_calls()), *badges.routes()]
+    document = cache(lambda: orjson.dumps(openapi.document(calls)))
+
+    async def get_document(_: Request) -> Response:
+        return Response(document(), media_type="application/json")
+
+    return [*calls, _get("/openapi.json", get_document, None)]
+
+
+def _calls() -> list[Guarded]:
+    """
+    The routes of the API, without those of the badges and of the OpenAPI document.
+
+    The function is long because the order of the routes matters, and is seen best in one list.
+    """
+    return [
         # First, because `/servers/{server_id:path}` matches longer paths, too: ids have slashes.
         *admin_api.routes(),
         *alerts_api.routes(),
@@ -117,14 +133,6 @@ def routes() -> list[Guarded]:
         _get("/history.json", history_as_json, HISTORY),
         _get("/sd/prometheus", discovery, DISCOVERY),
     ]
-    # A key in a path must stand in paths of one kind only, because proxies log none of these.
-    calls = [*with_ids_in_query(calls), *badges.routes()]
-    document = cache(lambda: orjson.dumps(openapi.document(calls)))
-
-    async def get_document(_: Request) -> Response:
-        return Response(document(), media_type="application/json")
-
-    return [*calls, _get("/openapi.json", get_document, None)]
 
 
 def _get(

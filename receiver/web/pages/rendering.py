@@ -354,6 +354,11 @@ def marked(value: object) -> object:
 
 
 def _make_templates() -> Jinja2Templates:
+    """
+    Load the templates, with the filters and global variables that all of them may use.
+
+    The function is long because it is a plain list of these filters and variables.
+    """
     templates = Jinja2Templates(directory=FILES.parent / "templates")
     templates.env.finalize = marked
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
