@@ -2,6 +2,7 @@
 
 from collections.abc import Container
 from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,7 +13,7 @@ from receiver.domain.keys import Power
 from receiver.domain.lists.saved_views import LONGEST_NAME
 from receiver.domain.queries import ALL_EVENTS, EventFilter, Order, Rank, rank_of
 from receiver.service.fleet import Fleet, Overview, Sighting
-from receiver.web.context import Visitor, services, visitor
+from receiver.web.context import Services, Visitor, services, visitor
 from receiver.web.pages.browse.facets import facet_groups, tiles
 from receiver.web.pages.browse.lines import news_of
 from receiver.web.pages.browse.problems import problems_of
@@ -29,7 +30,7 @@ from receiver.web.pages.rendering import (
     answer_from_thread,
     redirect,
 )
-from receiver.web.pages.silenced import silenced_now
+from receiver.web.pages.silenced import Silenced, silenced_now
 from receiver.web.pages.sizes import SHOWN_LABELS, SHOWN_NODES, fitting_servers
 from receiver.web.requests import ListQuery
 
@@ -49,25 +50,18 @@ async def fleet_page(request: Request) -> Response:
     """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
     view = ListView.of(request)
     found = services(request)
-    fleet = found.fleet
-    matching = view.query.matching
-    seen = await _overview_that_fits(fleet, view.query)
-    servers = seen.page.servers
-    counts = seen.breakdown.count(matching, lapsed=found.mirror.keys.lapsed(found.clock()))
-    silenced = await silenced_now(found)
-    silenced_until = silenced.until(each.record for each in servers)
-    if view.query.order is Order.TROUBLE:
-        servers = _with_silenced_later(servers, silenced_until)
-    problems = await problems_of(found, view.text, silenced) if view.is_first_page else None
-    now = fleet.now()
     who = visitor(request)
+    seen = await _overview_that_fits(found.fleet, view.query)
+    silenced = await silenced_now(found)
+    problems = await problems_of(found, view.text, silenced) if view.is_first_page else None
+    now = found.fleet.now()
 
     shown = await answer_from_thread(
         request,
         "fleet.html",
         status=400 if view.error else 200,
         SHOWN_LABELS=SHOWN_LABELS,
-        may_select=visitor(request).may_manage,
+        may_select=who.may_manage,
         list_text=str(view.text),
         LONGEST_TEXT=MAX_LENGTH,
         SHOWN_NODES=SHOWN_NODES,
@@ -75,20 +69,12 @@ async def fleet_page(request: Request) -> Response:
         SORTS=_SORTS,
         view=view,
         order=view.query.order.value,
-        servers=servers,
-        silenced=silenced_until,
-        history=await fleet.history([each.record for each in servers], within=DAY),
-        total=counts.total,
-        first=seen.before + 1,
-        last=seen.before + len(servers),
-        tiles=tiles(counts, view),
-        groups=facet_groups(counts, view, keys=found.mirror.keys if _knows_keys(who) else None),
+        **await _page_of_list(found, view, seen, silenced),
+        **_numbers(found, view, seen, who),
         views=await shown_views(request, query=str(view.text), sort=view.sort),
-        previous_page=view.page(seen.previous),
-        next_page=view.page(seen.page.next_after),
         problems=problems,
         news=await news_of(
-            request, EventFilter(servers=matching) if view.is_narrowed else ALL_EVENTS
+            request, EventFilter(servers=view.query.matching) if view.is_narrowed else ALL_EVENTS
         ),
         trend=await trend_of(found),
         now=now,
@@ -104,6 +90,37 @@ async def mark_as_seen(request: Request, _: Fields) -> RedirectResponse:
     away = redirect(request, "/")
     note_look(request, away, services(request).clock(), has_seen=True)
     return away
+
+
+async def _page_of_list(
+    found: Services, view: ListView, seen: Overview, silenced: Silenced
+) -> dict[str, Any]:
+    """The variables of the template for the servers of the page, and its place in the list."""
+    servers = seen.page.servers
+    silenced_until = silenced.until(each.record for each in servers)
+    if view.query.order is Order.TROUBLE:
+        servers = _with_silenced_later(servers, silenced_until)
+    return {
+        "servers": servers,
+        "silenced": silenced_until,
+        "history": await found.fleet.history([each.record for each in servers], within=DAY),
+        "first": seen.before + 1,
+        "last": seen.before + len(servers),
+        "previous_page": view.page(seen.previous),
+        "next_page": view.page(seen.page.next_after),
+    }
+
+
+def _numbers(found: Services, view: ListView, seen: Overview, who: Visitor) -> dict[str, Any]:
+    """The variables of the template for the numbers of servers: in all, and with other filters."""
+    lapsed = found.mirror.keys.lapsed(found.clock())
+    counts = seen.breakdown.count(view.query.matching, lapsed=lapsed)
+    keys = found.mirror.keys if _knows_keys(who) else None
+    return {
+        "total": counts.total,
+        "tiles": tiles(counts, view),
+        "groups": facet_groups(counts, view, keys=keys),
+    }
 
 
 def _knows_keys(who: Visitor) -> bool:

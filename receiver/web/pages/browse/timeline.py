@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from contract import EventKind
 from contract.fields import format_moment
 from receiver.domain.cursors import write_event_cursor
 from receiver.domain.filter_text import MAX_LENGTH, FilterText
@@ -26,6 +27,12 @@ from receiver.web.pages.wording import TOPICS
 from receiver.web.requests import EventQuery, timeline_query
 
 __all__ = ["routes"]
+
+Part = tuple[Sequence[Line], str | None, Mapping[str, str]]
+"""
+Lines of the timeline, the cursor of the next page, and the names of databases by the `server_id` of
+the servers in the lines.
+"""
 
 
 def routes() -> list[BaseRoute]:
@@ -46,9 +53,7 @@ async def timeline_page(request: Request) -> Response:
     is_of_one = query.matching.server_id is not None
     found = services(request)
     if is_grouped and not is_of_one:
-        repeated = len(urlencode({"query": view.get("query") or ""}))
-        part = await found.calls.read(grouped, found.store, query, repeated=repeated)
-        lines, older, names = part.lines, part.older, part.names
+        lines, older, names = await _in_groups(found, query, view.get("query") or "")
     else:
         lines, older, names = await _one_by_one(found, query)
 
@@ -64,15 +69,7 @@ async def timeline_page(request: Request) -> Response:
         fields=_fields(query.matching),
         names=names,
         is_grouped=is_grouped,
-        topics=[
-            (
-                topic,
-                _with(view, kind=[kind.value for kind in kinds]),
-                kinds,
-                query.matching.kinds == {*kinds},
-            )
-            for topic, kinds in TOPICS.items()
-        ],
+        topics=_topics(view, query.matching),
         periods=_periods(view, found.clock()),
         days=_by_day(lines),
         count=len(lines),
@@ -137,6 +134,24 @@ def _with(view: View, **values: Sequence[str]) -> str:
     return f"{view.path}?{urlencode([*kept, *new])}"
 
 
+def _topics(view: View, matching: EventFilter) -> list[tuple[str, str, Sequence[EventKind], bool]]:
+    """
+    The topics that somebody may look for.
+
+    Each has its name, a link to its events, the kinds of these events, and whether the page shows
+    exactly these kinds.
+    """
+    return [
+        (
+            topic,
+            _with(view, kind=[kind.value for kind in kinds]),
+            kinds,
+            matching.kinds == {*kinds},
+        )
+        for topic, kinds in TOPICS.items()
+    ]
+
+
 @frozen
 class Period:
     """
@@ -173,15 +188,19 @@ def _periods(view: View, now: datetime) -> list[Period]:
     ]
 
 
-async def _one_by_one(
-    found: Services, query: EventQuery
-) -> tuple[list[Line], str | None, Mapping[str, str]]:
+async def _in_groups(found: Services, query: EventQuery, filter_text: str) -> Part:
     """
-    The events of a query, as many as fit on the page.
+    The events of a query, those that happened together in one line, as many as fit on the page.
 
-    Returns them, the cursor of the next page, and the names of databases by the `server_id` of the
-    servers.
+    `filter_text` is the text of the filter, which the page has in many links.
     """
+    repeated = len(urlencode({"query": filter_text}))
+    part = await found.calls.read(grouped, found.store, query, repeated=repeated)
+    return part.lines, part.older, part.names
+
+
+async def _one_by_one(found: Services, query: EventQuery) -> Part:
+    """The events of a query, each in a line, as many as fit on the page."""
     events, older = await events_of(found.fleet, query)
     names = await found.calls.read(names_in, found.store, events)
     fit = fitting_events(events, names)

@@ -5,7 +5,7 @@ The history of a period, such as a day, is divided into slots, such as hours.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from attrs import frozen
@@ -77,6 +77,24 @@ class Picture:
     tips: Sequence[str] = ()
 
 
+@frozen(kw_only=True)
+class Field:
+    """
+    A field of servers, of which a picture shows how many servers had which value.
+
+    Attributes:
+        name: The id of the picture on the page.
+        title: The title of the picture.
+        read: Returns from what is known of a slot how many servers had which value.
+        unknown: The label of the servers whose value is not known.
+    """
+
+    name: str
+    title: str
+    read: Callable[[Hour], Shares]
+    unknown: str
+
+
 async def history_page(request: Request) -> Response:
     """The page with the history of the fleet in the period that the query asks for."""
     period = period_query(request)
@@ -101,17 +119,11 @@ async def history_page(request: Request) -> Response:
 
 
 def _pictures(found: Figures, period: Period) -> list[Picture]:
-    at = f"as last counted in {_SLOT[period]}"
-    stages = _of_shares(found, lambda hour: hour.stages, unknown="without stage", measure=at)
-    odoo = _of_shares(found, lambda hour: hour.odoo_versions, unknown="not told", measure=at)
-    versions = _of_shares(found, lambda hour: hour.versions, unknown="not told", measure=at)
     return [
         _trouble(found, period),
         _up(found, period),
         _heartbeats(found, period),
-        stages("stages", "Stages"),
-        odoo("odoo", "Odoo versions"),
-        versions("versions", "MCP server versions"),
+        *(_shares(found, period, field) for field in _FIELDS),
     ]
 
 
@@ -227,58 +239,63 @@ def _lost(hour: Hour) -> float | None:
     return lost / total if total else None
 
 
-def _of_shares(
-    found: Figures, read: Callable[[Hour], Shares], *, unknown: str, measure: str
-) -> Callable[[str, str], Picture]:
-    """
-    Make a function that draws how many servers had which value of a field.
-
-    The function is given the name and the title of the picture.
-
-    Args:
-        found: The history.
-        read: Returns from what is known of a slot how many servers had which value.
-        unknown: The label of the servers whose value is not known.
-        measure: The attribute `measure` of the picture.
-    """
-    counts = [None if slot.hour is None else dict(read(slot.hour)) for slot in found.slots]
+def _shares(found: Figures, period: Period, field: Field) -> Picture:
+    """How many servers had which value of a field."""
+    counts = [None if slot.hour is None else dict(field.read(slot.hour)) for slot in found.slots]
     total: Counter[str | None] = Counter()
     for each in counts:
         total.update(each or {})
-    named = [value for value, _ in total.most_common() if value][:_COLOURS]
-    looks = [f"c{n}" for n in range(len(named))]
-    labels = [wording.brief(value, 40) for value in named]
-    if total[""]:
-        looks, labels = [*looks, "untold"], [*labels, unknown]
-    if total.keys() - {*named, ""}:
-        looks, labels = [*looks, "rest"], [*labels, "others"]
-
-    def numbers(column: Mapping[str | None, int]) -> list[int]:
-        known = {f"c{n}": column.get(value, 0) for n, value in enumerate(named)}
-        known["untold"] = column.get("", 0)
-        known["rest"] = sum(column.values()) - sum(known.values())
-        return [known[look] for look in looks]
-
-    columns = [None if column is None else numbers(column) for column in counts]
+    coloured = [value for value, _ in total.most_common() if value][:_COLOURS]
+    labels = _labels(total, coloured, field.unknown)
+    columns = [None if each is None else _column(each, coloured, labels) for each in counts]
     last = next((column for column in reversed(columns) if column is not None), [])
+    heads = [*labels.values()]
+    return Picture(
+        name=field.name,
+        title=field.title,
+        says=_most_of(heads, last),
+        measure=f"as last counted in {_SLOT[period]}",
+        stack=stack([*labels], columns),
+        legend=[*map(Entry, labels, heads, last)],
+        heads=heads,
+        rows=[
+            None if column is None else [f"{n:,}" for n in column] for column in reversed(columns)
+        ],
+    )
 
-    def picture(name: str, title: str) -> Picture:
-        legend = [*map(Entry, looks, labels, last)]
-        return Picture(
-            name=name,
-            title=title,
-            says=_most_of(labels, last),
-            measure=measure,
-            stack=stack(looks, columns),
-            legend=legend,
-            heads=labels,
-            rows=[
-                None if column is None else [f"{n:,}" for n in column]
-                for column in reversed(columns)
-            ],
-        )
 
-    return picture
+def _labels(total: Counter[str | None], coloured: Sequence[str], unknown: str) -> dict[str, str]:
+    """
+    What the colours of a picture stand for, by the CSS class, from the lower edge upwards.
+
+    Args:
+        total: How many servers had which value, in all slots together.
+        coloured: The values that have a colour of their own; all others have one together.
+        unknown: The label of the servers whose value is not known.
+    """
+    labels = {f"c{n}": wording.brief(value, 40) for n, value in enumerate(coloured)}
+    if total[""]:
+        labels["untold"] = unknown
+    if total.keys() - {*coloured, ""}:
+        labels["rest"] = "others"
+    return labels
+
+
+def _column(
+    counts: Mapping[str | None, int], coloured: Sequence[str], looks: Iterable[str]
+) -> list[int]:
+    """
+    How many servers a slot has of each colour.
+
+    Args:
+        counts: How many servers had which value.
+        coloured: The values that have a colour of their own.
+        looks: The CSS classes of the colours.
+    """
+    numbers = {f"c{n}": counts.get(value, 0) for n, value in enumerate(coloured)}
+    numbers["untold"] = counts.get("", 0)
+    numbers["rest"] = sum(counts.values()) - sum(numbers.values())
+    return [numbers[look] for look in looks]
 
 
 def _most_of(labels: Sequence[str], last: Sequence[int]) -> str:
@@ -325,6 +342,26 @@ def _decimal(number: float) -> str:
     return f"{number:,.0f}" if number >= _LARGE or number == int(number) else f"{number:,.1f}"
 
 
+_FIELDS = (
+    Field(
+        name="stages",
+        title="Stages",
+        read=lambda hour: hour.stages,
+        unknown="without stage",
+    ),
+    Field(
+        name="odoo",
+        title="Odoo versions",
+        read=lambda hour: hour.odoo_versions,
+        unknown="not told",
+    ),
+    Field(
+        name="versions",
+        title="MCP server versions",
+        read=lambda hour: hour.versions,
+        unknown="not told",
+    ),
+)
 _LARGE = 100
 _LAST_PERCENT = 94.0  # a name further to the right would not fit
 _COLOURS = 6

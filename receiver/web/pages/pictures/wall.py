@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from math import ceil
+from typing import Any
 from urllib.parse import urlencode
 
 from attrs import frozen
@@ -13,8 +15,9 @@ from starlette.routing import BaseRoute
 
 from contract import State
 from receiver.domain.keys import Power
+from receiver.domain.queries import Filter, Grouping
 from receiver.store import GroupCount, OnWall
-from receiver.web.context import services
+from receiver.web.context import Services, services
 from receiver.web.pages.drawing import CELL, cells, columns_for
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
 from receiver.web.pages.sizes import html_bytes
@@ -70,27 +73,12 @@ async def wall_page(request: Request) -> Response:
     """The wallboard, with the servers that the query asks for, in groups."""
     matching, by = wall_query(request)
     found = services(request)
-    read, now = found.calls.read, found.clock()
-    wall = found.store.servers
-    seen = await read(partial(wall.on_wall, matching, by, now, limit=_MOST_CELLS + 1))
-    each = 1
-    if len(seen) > _MOST_CELLS:
-        counts = await read(wall.wall_counts, matching, by, now)
-        each = ceil(sum(n for *_, n in counts) / _MOST_CELLS)
-        groups = _with_shares(counts, each)
-    elif len(seen) > _MOST_TILES:
-        groups = _with_cells(seen)
-    else:
-        groups = _with_tiles(seen)
+    now = found.clock()
+    seen, groups, each = await _read(found, matching, by, now)
     total: Counter[str] = Counter()
     for group in groups:
         total.update(group.counts)
-    silent = [server for server in seen if server.state.stale]
-    silent.sort(key=lambda server: (server.state is not State.DOWN, -server.since.timestamp()))
     query = request.query_params.get("query")
-    is_named = len(seen) <= _MOST_TILES
-    names = [server.database or server.server_id for server in seen] if is_named else []
-    length = _longest_name(names)
 
     return await answer_from_thread(
         request,
@@ -101,16 +89,54 @@ async def wall_page(request: Request) -> Response:
         states=_SHOWN,
         each=each,
         size=next(name for name, most in _SIZES.items() if len(seen) <= most),
-        is_named=is_named,
-        length=length or _CUT_NAME,
-        has_titles=length > 0,
-        has_long_names=4 * sum(len(name) > _SHORT_NAME for name in names) > len(names),
+        **_names_on_tiles(seen),
         back=f"?{urlencode({'query': query})}" if query else "",
-        silent=silent[:_MOST_NAMED],
+        silent=_silent(seen)[:_MOST_NAMED],
         silent_count=sum(total[state.value] for state in State if state.stale),
         flapping=sum(server.is_flapping for server in seen),
         now=now,
     )
+
+
+async def _read(
+    found: Services, matching: Filter, by: Grouping, now: datetime
+) -> tuple[Sequence[OnWall], list[Group], int]:
+    """
+    Read the servers of the wallboard in groups, which show as much of each server as has room.
+
+    Returns the servers, at most one more than `_MOST_CELLS`; the groups, which count all servers;
+    and for how many servers a cell stands at most.
+    """
+    read, wall = found.calls.read, found.store.servers
+    seen = await read(partial(wall.on_wall, matching, by, now, limit=_MOST_CELLS + 1))
+    if len(seen) <= _MOST_TILES:
+        return seen, _with_tiles(seen), 1
+    if len(seen) <= _MOST_CELLS:
+        return seen, _with_cells(seen), 1
+    counts = await read(wall.wall_counts, matching, by, now)
+    each = ceil(sum(n for *_, n in counts) / _MOST_CELLS)
+    return seen, _with_shares(counts, each), each
+
+
+def _silent(servers: Sequence[OnWall]) -> list[OnWall]:
+    """The servers that are down, and then those that are late; of both the most recent first."""
+    silent = [server for server in servers if server.state.stale]
+    return sorted(
+        silent, key=lambda server: (server.state is not State.DOWN, -server.since.timestamp())
+    )
+
+
+def _names_on_tiles(servers: Sequence[OnWall]) -> dict[str, Any]:
+    """The variables of the template for the names: whether it shows them, and how much of them."""
+    is_named = len(servers) <= _MOST_TILES
+    names = [server.database or server.server_id for server in servers] if is_named else []
+    length = _longest_name(names)
+    return {
+        "is_named": is_named,
+        "length": length or _CUT_NAME,
+        "has_titles": length > 0,
+        "has_long_names": 4 * sum(len(name) > _SHORT_NAME for name in names) > len(names),
+    }
 
 
 def _longest_name(names: Sequence[str]) -> int:
