@@ -102,7 +102,6 @@ __all__ = ["ACTIVE", "LAPSED", "TALLY", "Servers", "SqlStore", "Vitals"]
 
 T = TypeVar("T")
 OnEvents = Callable[[Sequence[Event]], None]
-Outcomes = list[Applied | Refusal]
 
 _log = logging.getLogger(__name__)
 
@@ -506,26 +505,6 @@ class Servers:
             query = apply_conditions(everything, conditions, wide=conditions.are_none)
             return int(connection.execute(query).scalar_one())
 
-    def tally(self) -> Mapping[tuple[str, str], int]:
-        """
-        By state and stage, how many servers have both, without superseded servers and nodes.
-
-        The state is the one in the database, a value of `contract.State`. The stage is "" where it
-        is unknown, and the digest that `index_text` returns where it has more than 200 characters.
-        """
-        with self._transactions.read() as connection:
-            found = connection.execute(TALLY).all()
-        return {_state_and_stage(standing): count for standing, count in found}
-
-    def lapsed_tally(self, now: datetime) -> Mapping[tuple[str, str], int]:
-        """
-        By state and stage, how many servers of keys that are revoked or expired at `now` have both.
-
-        Superseded servers and nodes are not counted. State and stage are as in `tally`.
-        """
-        with self._transactions.read() as connection:
-            return _lapsed_tally(connection, now)
-
     def troubled(self, known: Mapping[str, Troubled], *, limit: int) -> list[Troubled]:
         """
         Servers with which something may be wrong: at most `limit`, those whose state changed last.
@@ -912,9 +891,9 @@ def _next_stage(asked: Forgettable, stage: Stage, ids: Sequence[str], limit: int
 
 def _standing(connection: Connection, now: datetime) -> tuple[Mapping[tuple[str, str], int], bool]:
     """
-    What `Servers.tally` returns, without the servers of keys that are revoked or expired at `now`.
+    The `Vitals.standing` at `now`, and whether any servers were left out of it for their keys.
 
-    Also returns whether any servers in the tally belong to such keys.
+    These are the servers of keys that are revoked or expired at `now`.
     """
     found = connection.execute(TALLY).all()
     lapsed = _lapsed_tally(connection, now)

@@ -100,7 +100,7 @@ def test_servers_that_send_by_turns_are_one_line(
     assert [("node", "b"), ("node", "c")] == sorted(fleet.told())
     assert (["a"], ["b", "c"]) == (fleet.ids(), fleet.ids(state="node"))
     assert (2, "up") == (fleet.record("a").node_count, fleet.state("a"))
-    assert {("up", "production"): 1} == dict(fleet.store.servers.tally())
+    assert {("up", "production"): 1} == dict(fleet.store.servers.vitals(fleet.now).standing)
 
 
 def test_database_with_nodes_counts_once_by_key_label_and_version(fleet: Watched) -> None:

@@ -153,12 +153,12 @@ def test_silence_before_a_restore_is_not_that_of_the_servers(
     store.servers.apply([Incoming(Heartbeat(server_id="a"), started)])
 
     assert not store.servers.sweep(look)
-    assert ["up"] == states(store)
+    assert ["up"] == states(store, clock)
     heard_since = store.servers.note_presence(clock.now, absent=absent).heard_since
     assert clock.now == heard_since
     store.servers.sweep(Look(now=clock.now, heard_since=heard_since))
-    assert ["up"] == states(store)
+    assert ["up"] == states(store, clock)
 
 
-def states(store: SqlStore) -> list[str]:
-    return [state for state, _ in store.servers.tally()]
+def states(store: SqlStore, clock: Clock) -> list[str]:
+    return [state for state, _ in store.servers.vitals(clock.now).standing]

@@ -31,7 +31,7 @@ def test_new_server_of_the_same_database_supersedes_a_down_one(fleet: Watched) -
     assert ["new"] == fleet.ids()
     assert ["old"] == fleet.ids(state="superseded")
     assert [] == fleet.ids(state="down") + fleet.ids(state="late")
-    assert {("new", "production"): 1} == dict(fleet.store.servers.tally())
+    assert {("new", "production"): 1} == dict(fleet.store.servers.vitals(fleet.now).standing)
 
 
 def test_silence_of_a_rebuilt_server_is_no_alarm(fleet: Watched) -> None:
@@ -344,7 +344,7 @@ def test_deleting_a_successor_brings_the_superseded_server_back_as_late(
     assert (["late"], microseconds(fleet.now - timedelta(seconds=300))) == (states, due)
     assert [("rebuilt", "old"), ("deleted", new), ("late", "old"), ("down", "old")] == fleet.told()
     assert (["old"], []) == (fleet.ids(state="down"), fleet.ids(state="superseded"))
-    assert {("down", "production"): 1} == dict(fleet.store.servers.tally())
+    assert {("down", "production"): 1} == dict(fleet.store.servers.vitals(fleet.now).standing)
 
 
 def test_deleting_a_successor_brings_a_down_server_back_as_down(fleet: Watched) -> None:

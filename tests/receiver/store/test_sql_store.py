@@ -230,7 +230,7 @@ def test_migration_gives_existing_servers_a_state_and_a_due_time(
         found_by(store, Filter(state="new")),
         found_by(store, ALL_SERVERS),
     ]
-    tally, last = dict(store.servers.tally()), store.events.last()
+    standing, last = dict(store.servers.vitals(MOMENT).standing), store.events.last()
     look = Look(now=MOMENT + timedelta(days=1), heard_since=MOMENT + timedelta(days=1))
     store.servers.sweep(look)
     swept = {each: store.servers.get(each) for each in kept}
@@ -255,7 +255,7 @@ def test_migration_gives_existing_servers_a_state_and_a_due_time(
     assert {"up": seen, "new": seen + 1, "long": seen} == due
     assert [["long", "up"], ["new"], ["long", "new", "up"]] == found
     digest = index_text(long)
-    assert {("up", "dev"): 1, ("new", ""): 1, ("up", digest): 1} == tally
+    assert {("up", "dev"): 1, ("new", ""): 1, ("up", digest): 1} == standing
     assert 0 == last
     assert [
         ("database_uuid", digest, "long"),
