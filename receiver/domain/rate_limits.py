@@ -165,7 +165,9 @@ class RateLimits:
         """
         How many more events `refused_write` about a key are free in the current window of an hour.
 
-        Events that are free need not be counted by `spend_changes`, but by `spend_refusals`.
+        Events that are free need not be counted by `spend_changes`, but by `spend_refusals`. Such
+        an event tells that the key tried to write a server that it may not write. Without free
+        ones, a key could use up its limit with other events first, to hide such an attempt.
         """
         return self._key_limiter.get_window_stats(self._refusal_limit, key_id).remaining
 

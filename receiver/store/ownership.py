@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import orjson
 from sqlalchemy import Connection, bindparam, func, select
@@ -12,40 +11,10 @@ from sqlalchemy import Connection, bindparam, func, select
 from contract import Event, EventKind
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
+from receiver.domain.rate_limits import RateLimits
 from receiver.store.tables import keys, servers
 
-__all__ = ["SERVERS_PER_KEY", "Budget", "RefusedWrites", "Rights", "cost_of"]
-
-
-class Budget(Protocol):
-    """
-    Counts what each key uses of its limits, and tells what is left of them.
-
-    A key may cause a limited number of events in an hour, and send a limited number of messages in
-    a minute. An event counts as one, and as one more for each KiB of its details.
-    """
-
-    def spend_rows(self, key_id: str, rows: int) -> None:
-        """Count rows that messages of a key have changed; a hundred rows count as one message."""
-
-    def changes_left(self, key_id: str) -> int:
-        """How many more events a key may cause in this hour, as `cost_of` counts them."""
-
-    def spend_changes(self, key_id: str, size: int) -> None:
-        """Count events that a key has caused; `size` is what they count as (`cost_of`)."""
-
-    def refusals_left(self, key_id: str) -> int:
-        """
-        How many more events `refused_write` about a key are free of charge in this hour.
-
-        Such an event tells that the key tried to write a server that it may not write. Once the
-        free ones are used up, further ones count as any other event does. Without free ones, a key
-        could use up its limit with other events first, to hide such an attempt.
-        """
-
-    def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events `refused_write` about a key that were free of charge."""
-
+__all__ = ["SERVERS_PER_KEY", "RefusedWrites", "Rights", "cost_of"]
 
 SERVERS_PER_KEY = 1000
 """The default for how many servers may belong to a key that is no administrator's."""
@@ -57,8 +26,8 @@ class RefusedWrites:
 
     A key may try every minute to write a server that it may not write; one event per hour is
     enough. Only the newest pairs of server and key are remembered. So this does not stop a key
-    that tries to write very many servers; its `Budget` does, which limits the events that it may
-    cause.
+    that tries to write very many servers; `RateLimits` does, which limits the events that it
+    may cause.
 
     Args:
         size: How many pairs of server and key are remembered at most.
@@ -120,7 +89,7 @@ class Rights:
         connection: Connection,
         servers_per_key: int,
         refused: RefusedWrites,
-        budget: Budget | None,
+        budget: RateLimits | None,
     ) -> None:
         self._connection = connection
         self._most = servers_per_key

@@ -38,6 +38,7 @@ from receiver.domain.queries import (
     ToolsOfServer,
     index_text,
 )
+from receiver.domain.rate_limits import RateLimits
 from receiver.domain.rows import is_of_catalogue
 from receiver.store.alerts import Alerts
 from receiver.store.alerts import leave_no_future as leave_no_future_in_alerts
@@ -68,7 +69,7 @@ from receiver.store.lists import (
     wall_counts,
 )
 from receiver.store.merging import apply, delete_server, hand_over
-from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
+from receiver.store.ownership import SERVERS_PER_KEY, RefusedWrites, Rights
 from receiver.store.rows import Committed, RowCache, records_of
 from receiver.store.silence import (
     IS_DUE,
@@ -144,7 +145,7 @@ class SqlStore:
         *,
         cache_bytes: int = 512 * 1024 * 1024,
         servers_per_key: int = SERVERS_PER_KEY,
-        budget: Budget | None = None,
+        budget: RateLimits | None = None,
         on_events: OnEvents = _ignore,
     ) -> None:
         cache = RowCache(cache_bytes)
@@ -222,7 +223,7 @@ class Servers:
         cache: RowCache,
         *,
         servers_per_key: int,
-        budget: Budget | None,
+        budget: RateLimits | None,
         on_events: OnEvents,
     ) -> None:
         self._transactions = transactions
