@@ -271,7 +271,7 @@ async def _services(
                 trouble=fleet.trouble,
                 alerts=lambda: (alerts.open_alarms, alerts.counts),
             ),
-            agents=agents,
+            answer_agent=agents.handle,
             registry_is_open=settings.registry_is_open,
             registry_namespace=settings.registry_namespace,
             body_timeout=BodyTimeout(tuning.body_seconds),

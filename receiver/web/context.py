@@ -1,8 +1,8 @@
 """What handlers find in the ASGI scope of a request: the app's services, and the client's key."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 from starlette.requests import Request
@@ -28,13 +28,6 @@ from receiver.web.body_timeout import BodyTimeout
 __all__ = ["Services", "Visitor", "services", "visitor"]
 
 
-class Agents(Protocol):
-    """The object that answers AI agents: the receiver's MCP server, an `McpServer`."""
-
-    async def handle(self, request: Request, send: Send) -> None:
-        """Answer a request that the gate has let in."""
-
-
 @frozen(kw_only=True)
 class Services:
     """
@@ -54,7 +47,8 @@ class Services:
         sessions: The sessions of people who have signed in with a browser.
         metrics: Counts requests, for `GET /metrics`.
         exposition: Makes the answer to `GET /metrics`, in the format that the client accepts.
-        agents: The MCP server of the receiver.
+        answer_agent: Answers a request of an AI agent that the gate has let in, as the MCP server
+            of the receiver (`McpServer.handle`).
         registry_is_open: Whether everybody may read the MCP registry, without a key.
         registry_namespace: The first part of the names in the MCP registry.
         body_timeout: A context that limits how long the body of a request may take to arrive.
@@ -76,7 +70,7 @@ class Services:
     sessions: BrowserSessions
     metrics: Metrics
     exposition: Exposition
-    agents: Agents
+    answer_agent: Callable[[Request, Send], Awaitable[None]]
     registry_is_open: bool
     registry_namespace: str
     body_timeout: BodyTimeout

@@ -121,7 +121,7 @@ class Mcp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(ClientDisconnect):
-            await services(scope).agents.handle(Request(scope, receive), send)
+            await services(scope).answer_agent(Request(scope, receive), send)
 
 
 def _check_origin(request: Request) -> None:
