@@ -21,6 +21,7 @@ from contract import Event, FleetError
 from receiver.access.browser_sessions import BrowserSessions
 from receiver.access.gate import Gate
 from receiver.access.key_mirror import KeyMirror
+from receiver.domain.databases.silence import Rules
 from receiver.domain.rate_limits import RateLimits
 from receiver.draining import draining
 from receiver.logs import Logs
@@ -39,7 +40,7 @@ from receiver.service.problems.troubles import Troubles
 from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Timing, Watchdog
 from receiver.settings import Settings, misspelt, read_settings
-from receiver.store import Rules, SqlStore, listen
+from receiver.store import SqlStore, listen
 from receiver.web import api
 from receiver.web.agents.mcp_server import McpServer
 from receiver.web.api import Posted

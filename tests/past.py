@@ -7,8 +7,9 @@ from attrs import evolve
 
 from client.made_up import made_up_fleet, rebuilt
 from contract import Heartbeat, Registration
+from receiver.domain.databases.silence import Look
 from receiver.domain.outcomes import Incoming
-from receiver.store import Look, SqlStore
+from receiver.store import SqlStore
 from servers import Clock
 
 __all__ = ["Past"]

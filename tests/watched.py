@@ -11,6 +11,7 @@ from attrs import evolve
 from sqlalchemy import Connection, Engine, event, text
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
+from receiver.domain.databases.silence import Look, Rules
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import (
     ALL_EVENTS,
@@ -22,7 +23,7 @@ from receiver.domain.queries import (
     Place,
 )
 from receiver.domain.rate_limits import RateLimits
-from receiver.store import Look, Rules, SqlStore
+from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS, Clock
 
 __all__ = ["Watched", "at_once", "due_at", "endless", "have_patience", "hear", "kept_in", "lock"]

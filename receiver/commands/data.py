@@ -14,17 +14,10 @@ from receiver.commands.arguments import text
 from receiver.commands.backends import database_of
 from receiver.commands.context import CommandFailed, Exit, Surroundings, WrongUse
 from receiver.commands.output import Output
+from receiver.domain.copying.moving import Progress
 from receiver.domain.errors import InvalidSetting
 from receiver.settings import read_settings
-from receiver.store import (
-    URL,
-    Progress,
-    back_up,
-    backups_in,
-    bring_back,
-    read_fleet,
-    write_fleet,
-)
+from receiver.store import URL, back_up, backups_in, bring_back, read_fleet, write_fleet
 from receiver.store import move as move_fleet
 
 __all__ = ["add_to"]

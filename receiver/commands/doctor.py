@@ -13,12 +13,13 @@ from attrs import frozen
 from receiver.commands.backends import database_of
 from receiver.commands.context import Exit, Surroundings
 from receiver.commands.output import Output
+from receiver.domain.copying.examining import Examined
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.keys import Key, KeyScope
 from receiver.probe import ask
 from receiver.service.alerts.secret_box import Undecryptable
 from receiver.settings import Settings
-from receiver.store import Examined, SqlStore, backups_in, examine
+from receiver.store import SqlStore, backups_in, examine
 
 __all__ = ["Finding", "Level", "add_to"]
 

@@ -27,7 +27,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from contract import State
+from receiver.domain.alerts.values import OutboxCounts
 from receiver.domain.errors import StoreUnavailable
+from receiver.domain.lists.vitals import Vitals
 from receiver.metrics.counters import (
     BATCH,
     DURATION_BOUNDS,
@@ -36,7 +38,6 @@ from receiver.metrics.counters import (
     Metrics,
     Numbers,
 )
-from receiver.store import OutboxCounts, Vitals
 
 __all__ = ["Exposition", "version_of"]
 

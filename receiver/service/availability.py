@@ -9,8 +9,8 @@ from typing import NamedTuple
 from attrs import field, frozen
 
 from contract import EventKind, State
+from receiver.domain.history import StateChange, StateLog
 from receiver.domain.instants import MICROSECOND, instant, microseconds
-from receiver.store import StateChange, StateLog
 
 __all__ = ["LONGEST", "WINDOWS", "History", "Span"]
 

@@ -13,7 +13,7 @@ from contract import ServerRecord, State
 from contract.fields import format_moment
 from receiver.domain.databases.liveness import silent_before, state_at
 from receiver.domain.errors import Refusal
-from receiver.domain.history import Figures, Period, figures
+from receiver.domain.history import Figures, Period, StateLog, figures
 from receiver.domain.keys import Key
 from receiver.domain.lists.breakdown import Breakdown
 from receiver.domain.outcomes import BodyKind, Outcome
@@ -33,7 +33,7 @@ from receiver.service.group_commit import GroupCommit
 from receiver.service.ingest import Submission
 from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Watchdog
-from receiver.store import SqlStore, StateLog
+from receiver.store import SqlStore
 
 __all__ = ["MAX_EVENTS_BYTES", "Fleet", "Overview", "Page", "Sighting"]
 

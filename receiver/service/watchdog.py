@@ -19,10 +19,11 @@ from time import monotonic
 
 from attrs import field, frozen
 
+from receiver.domain.databases.silence import Look, Rules
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.forgetting import Stage
 from receiver.domain.history import NOTHING_TAKEN, Taken
-from receiver.store import Look, Rules, Servers, SqlStore
+from receiver.store import Servers, SqlStore
 
 __all__ = ["Timing", "Watchdog"]
 

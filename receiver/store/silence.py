@@ -12,7 +12,6 @@ from datetime import datetime, timedelta, timezone
 from itertools import chain
 from typing import Any, NamedTuple
 
-from attrs import field, frozen
 from sqlalchemy import (
     Connection,
     Integer,
@@ -32,7 +31,7 @@ from sqlalchemy import (
 
 from contract import Event, EventKind, State, changes
 from receiver.domain.databases import Decision, calmed, damped, decide
-from receiver.domain.history import NOTHING_TAKEN, Minute, Taken
+from receiver.domain.databases.silence import Look, Presence
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
@@ -55,9 +54,6 @@ from receiver.store.tables import (
 
 __all__ = [
     "IS_DUE",
-    "Look",
-    "Presence",
-    "Rules",
     "Swept",
     "attended_since",
     "forget_marks",
@@ -67,57 +63,6 @@ __all__ = [
     "note_presence",
     "sweep",
 ]
-
-
-@frozen(kw_only=True)
-class Rules:
-    """
-    The thresholds for the event `fleet_silent`, which says that many servers stopped at once.
-
-    The event is written when both `share` and `servers` are reached. Only servers that became late
-    within the time `within` before the check, and are still late or down, count as silent.
-
-    Attributes:
-        share: Which part of the fleet must be silent at least, from 0.5 to 1. The fleet is the
-            silent servers and those that are up or new.
-        servers: How many servers must be silent at least.
-        within: How long before the check a server may have become late.
-    """
-
-    share: float = 0.5
-    servers: int = 5
-    within: timedelta = timedelta(minutes=5)
-
-
-@frozen(kw_only=True)
-class Look:
-    """
-    The parameters of one `sweep`.
-
-    Attributes:
-        now: The time of the sweep.
-        heard_since: Since when receivers have been running without an interruption.
-        rules: How many servers must be silent for an event `fleet_silent`.
-        limit: How many of the servers that are due are checked at most.
-        is_any_due: Whether any server is due, as `note_presence` has just found; None if it is not
-            known.
-        noted_at: The time of this receiver's last note that it runs; None before the first. If the
-            database does not have this note (`lacks_note`), no server is checked.
-            `Servers.sweep` sets it.
-        taken: How many heartbeats this process has written since it started, and how many requests
-            with heartbeats it could not write.
-        minute: What is added to the history of the fleet; None if this is not the first sweep in a
-            minute. `Servers.sweep` sets it.
-    """
-
-    now: datetime
-    heard_since: datetime
-    rules: Rules = field(factory=Rules)
-    limit: int = 50
-    is_any_due: bool | None = None
-    noted_at: datetime | None = None
-    taken: Taken = NOTHING_TAKEN
-    minute: Minute | None = None
 
 
 class Swept(NamedTuple):
@@ -133,20 +78,6 @@ class Swept(NamedTuple):
     committed: Committed
     is_more_due: bool
     spent: Mapping[str, int] = {}
-
-
-class Presence(NamedTuple):
-    """
-    What a receiver finds when it notes in the database that it is running.
-
-    Attributes:
-        heard_since: Since when receivers have been running without an interruption.
-        is_any_due: Whether any server is due, so that there is something to `sweep`. It is always
-            true after the first note in a database.
-    """
-
-    heard_since: datetime
-    is_any_due: bool
 
 
 def sweep(

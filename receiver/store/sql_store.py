@@ -12,19 +12,29 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import inf
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from attrs import evolve
 from sqlalchemy import URL, Connection, and_, bindparam, exists, func, select
 
 from contract import Event, ServerRecord, State
 from receiver.domain.agents.registry import Claim, FoundServer, Listing, Tombstone, Whose
+from receiver.domain.databases.silence import Look, Presence
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.grouping.problems import Troubled
-from receiver.domain.history import NOTHING_TAKEN, Census, Minute, Taken, begin_of_minute
+from receiver.domain.history import (
+    NOTHING_TAKEN,
+    Census,
+    Minute,
+    StateLog,
+    Taken,
+    begin_of_minute,
+)
 from receiver.domain.instants import microseconds
 from receiver.domain.lists.breakdown import Breakdown
+from receiver.domain.lists.vitals import Vitals
+from receiver.domain.lists.wall import GroupCount, OnWall
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import (
     LISTED,
@@ -51,8 +61,6 @@ from receiver.store.history import Hours, is_counted, note_minute, take_census
 from receiver.store.history import leave_no_future as leave_no_future_in_history
 from receiver.store.labels import Labels
 from receiver.store.lists import (
-    GroupCount,
-    OnWall,
     SavedViews,
     ServerList,
     apply_conditions,
@@ -73,8 +81,6 @@ from receiver.store.ownership import SERVERS_PER_KEY, RefusedWrites, Rights
 from receiver.store.rows import Committed, RowCache, records_of
 from receiver.store.silence import (
     IS_DUE,
-    Look,
-    Presence,
     Swept,
     attended_since,
     forget_marks,
@@ -84,7 +90,7 @@ from receiver.store.silence import (
     note_presence,
     sweep,
 )
-from receiver.store.state_changes import StateLog, revision_and_logs, state_logs
+from receiver.store.state_changes import revision_and_logs, state_logs
 from receiver.store.tables import (
     among,
     count_of_lapsed_keys,
@@ -99,7 +105,7 @@ from receiver.store.tables import (
 from receiver.store.tombstones import are_too_old, read_tombstones, trim_tombstones
 from receiver.store.transactions import Transactions
 
-__all__ = ["ACTIVE", "LAPSED", "TALLY", "Servers", "SqlStore", "Vitals"]
+__all__ = ["ACTIVE", "LAPSED", "TALLY", "Servers", "SqlStore"]
 
 T = TypeVar("T")
 OnEvents = Callable[[Sequence[Event]], None]
@@ -176,25 +182,6 @@ class SqlStore:
     def close(self) -> None:
         """Close all connections to the database; blocks until a transaction that writes is over."""
         self.transactions.close()
-
-
-class Vitals(NamedTuple):
-    """
-    How many servers there are, in which states and stages.
-
-    Not counted are superseded servers (another server took over their database), nodes (lists show
-    another server of the same database in their place), and servers whose key was revoked or has
-    expired.
-
-    Attributes:
-        standing: By state and stage, how many servers have both. The state is a value of
-            `contract.State`. The stage is "" if it is unknown, and the digest that `index_text`
-            returns if it has more than 200 characters.
-        flapping: How many of these servers flap: they stop sending and come back again and again.
-    """
-
-    standing: Mapping[tuple[str, str], int]
-    flapping: int
 
 
 class Servers:

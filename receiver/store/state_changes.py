@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -21,7 +21,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from contract import EventKind, ServerRecord
+from contract import EventKind
+from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
 from receiver.store.events import FIRST_SINCE
 from receiver.store.tables import events, of_state, servers
@@ -30,8 +31,6 @@ __all__ = [
     "MOST_CHANGES",
     "STATE_LOGS",
     "STATE_LOGS_OF_ONE",
-    "StateChange",
-    "StateLog",
     "revision_and_logs",
     "state_logs",
 ]
@@ -43,51 +42,6 @@ How many changes of states one query reads at most, of all servers together.
 The number is divided by the number of logs, and no log has more changes than that. So to compute a
 history takes a limited time, however often servers change their states.
 """
-
-StateChange = tuple[str, int]
-"""The kind of an event that changes a state, and its time in microseconds since 1970."""
-
-
-@frozen(kw_only=True)
-class StateLog:
-    """
-    The states of one server in a period that ends now, as they are stored in the database.
-
-    Attributes:
-        first_seen: When a receiver first heard of the server, in microseconds since 1970.
-        state: The state in the database now, a value of `contract.State`.
-        state_since: When the server entered this state, in microseconds since 1970.
-        is_superseded: Whether its database was rebuilt, and runs under another `server_id` now.
-        flapping_since: Since when the server has been flapping, in microseconds since 1970: its
-            state changes so often that its changes cause no events. None when it does not flap.
-        changes: The changes of its state in the period, and the last one before the period, oldest
-            first; empty if the state has never changed.
-        is_cut: Whether older changes in the period were left out because there are too many. Then
-            nothing is known of the time before the first of `changes`.
-        away_seconds: If the first change is in the period, and from late or down to up: for how
-            many seconds the server had sent nothing before that change. Otherwise 0.
-    """
-
-    first_seen: int
-    state: str
-    state_since: int
-    is_superseded: bool = False
-    flapping_since: int | None = None
-    changes: Sequence[StateChange] = ()
-    is_cut: bool = False
-    away_seconds: float = 0.0
-
-    @classmethod
-    def of(cls, record: ServerRecord) -> "StateLog":
-        """The log of a server whose state never changed."""
-        flapping_since = record.flapping_since
-        return cls(
-            first_seen=microseconds(record.first_seen),
-            state=record.state.value,
-            state_since=microseconds(record.state_since),
-            is_superseded=record.superseded_by is not None,
-            flapping_since=None if flapping_since is None else microseconds(flapping_since),
-        )
 
 
 def state_logs(

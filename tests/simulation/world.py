@@ -17,9 +17,10 @@ from attrs import define, field
 from sqlalchemy import URL
 
 from contract import FAREWELL, Event, Heartbeat, Registration
+from receiver.domain.databases.silence import Rules
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.service.watchdog import Timing, Watchdog
-from receiver.store import Rules, SqlStore
+from receiver.store import SqlStore
 from simulation.story import BLACKOUT, INTERVAL, TROUBLES, Deed, Story
 
 __all__ = ["BEGIN", "Database", "Host", "World"]

@@ -11,7 +11,7 @@ alarms of some servers are not told.
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import field, frozen
 
@@ -27,6 +27,7 @@ __all__ = [
     "ChannelKind",
     "Delivery",
     "DeliveryKind",
+    "OutboxCounts",
     "Rule",
     "Silence",
 ]
@@ -282,3 +283,19 @@ class Delivery:
     sent_at: datetime | None = None
     given_up_at: datetime | None = None
     error: str | None = None
+
+
+class OutboxCounts(NamedTuple):
+    """
+    The messages in the outbox.
+
+    Attributes:
+        waiting: How many messages wait for the first attempt to send them, or for another one.
+        given_up: How many messages were given up within the last day, without those by which people
+            test channels.
+        oldest_at: When the oldest message that waits was made; None if no message waits.
+    """
+
+    waiting: int
+    given_up: int
+    oldest_at: datetime | None

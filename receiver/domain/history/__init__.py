@@ -1,4 +1,8 @@
-"""The history of the fleet: what is kept of each hour, and the figures of a day or longer."""
+"""
+The history of the fleet: what is kept of each hour, and the figures of a day or longer.
+
+Also the states of a single server in the past.
+"""
 
 from receiver.domain.history.hours import (
     MOST_HOURS,
@@ -13,6 +17,7 @@ from receiver.domain.history.hours import (
     most_frequent,
 )
 from receiver.domain.history.periods import Figures, Period, Slot, figures
+from receiver.domain.history.state_logs import StateChange, StateLog
 
 __all__ = [
     "MOST_HOURS",
@@ -24,6 +29,8 @@ __all__ = [
     "Period",
     "Shares",
     "Slot",
+    "StateChange",
+    "StateLog",
     "Taken",
     "begin_of_hour",
     "begin_of_minute",

@@ -16,7 +16,7 @@ from receiver.domain.alerts.alarms import default_rule
 from receiver.domain.alerts.messages.texts import delivery as delivery_of
 from receiver.domain.alerts.messages.texts import test_message
 from receiver.domain.alerts.requests import ChannelChange, NewChannel
-from receiver.domain.alerts.values import Channel, ChannelKind, Delivery, DeliveryKind
+from receiver.domain.alerts.values import Channel, ChannelKind, Delivery, DeliveryKind, OutboxCounts
 from receiver.domain.endpoints import Endpoints
 from receiver.domain.errors import Refusal
 from receiver.service.alerts.delivery.addresses import host_of_webhook, scheme_of
@@ -28,7 +28,7 @@ from receiver.service.alerts.secret_box import SecretBox, Undecryptable
 from receiver.service.alerts.watch import AlertWatch, WatchTiming
 from receiver.service.alerts.weekly import report_delivery
 from receiver.service.store_calls import StoreCalls
-from receiver.store import OutboxCounts, SqlStore
+from receiver.store import SqlStore
 
 __all__ = ["AlertService"]
 

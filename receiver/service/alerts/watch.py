@@ -9,11 +9,11 @@ from time import monotonic
 from attrs import field, frozen
 from cronsim import CronSim
 
-from receiver.domain.alerts.values import Channel, Delivery
+from receiver.domain.alerts.values import Channel, Delivery, OutboxCounts
 from receiver.domain.alerts.windows import zone
 from receiver.domain.errors import StoreUnavailable
 from receiver.service.store_calls import StoreCalls
-from receiver.store import OutboxCounts, SqlStore
+from receiver.store import SqlStore
 
 __all__ = ["AlertWatch", "Seen", "WatchTiming", "report_due_at"]
 

@@ -7,10 +7,11 @@ from contract.fields import format_moment
 from receiver.domain.alerts.messages.texts import Message, delivery
 from receiver.domain.alerts.reports import WEEK, DatabaseWeek, Report, WeekCounts
 from receiver.domain.alerts.values import Channel, Delivery, DeliveryKind
+from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
 from receiver.service.availability import History
 from receiver.service.store_calls import StoreCalls
-from receiver.store import SqlStore, StateLog
+from receiver.store import SqlStore
 
 __all__ = ["report_delivery", "report_of_week"]
 

@@ -9,9 +9,9 @@ from sqlalchemy import func, select
 from contract import Event
 from receiver.domain.alerts.reach import Telling
 from receiver.domain.alerts.reports import WeekCounts
-from receiver.domain.alerts.values import Alarm, Channel, Delivery, Rule, Silence
+from receiver.domain.alerts.values import Alarm, Channel, Delivery, OutboxCounts, Rule, Silence
 from receiver.store.alerts import alarms, channels, outbox, silences, upkeep
-from receiver.store.alerts.outbox import Claim, Failure, OutboxCounts
+from receiver.store.alerts.outbox import Claim, Failure
 from receiver.store.alerts.reports import weekly
 from receiver.store.alerts.tables import channels as channels_table
 from receiver.store.alerts.tables import rules as rules_table

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from attrs import asdict, fields, frozen
 from sqlalchemy import (
@@ -21,7 +20,7 @@ from sqlalchemy import (
 )
 
 from contract import Event, EventKind
-from receiver.domain.alerts.values import Channel, Delivery, DeliveryKind
+from receiver.domain.alerts.values import Channel, Delivery, DeliveryKind, OutboxCounts
 from receiver.store.alerts.tables import channels, deliveries
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
@@ -30,7 +29,6 @@ from receiver.store.tables import Moment
 __all__ = [
     "Claim",
     "Failure",
-    "OutboxCounts",
     "add_report",
     "count",
     "enqueue",
@@ -41,22 +39,6 @@ __all__ = [
     "read_deliveries",
     "write_deliveries",
 ]
-
-
-class OutboxCounts(NamedTuple):
-    """
-    The messages in the outbox.
-
-    Attributes:
-        waiting: How many messages wait for the first attempt to send them, or for another one.
-        given_up: How many messages were given up within the last day, without those by which people
-            test channels.
-        oldest_at: When the oldest message that waits was made; None if no message waits.
-    """
-
-    waiting: int
-    given_up: int
-    oldest_at: datetime | None
 
 
 @frozen(kw_only=True)

@@ -25,9 +25,10 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from contract.fields import format_moment
+from receiver.domain.copying.moving import Progress
 from receiver.domain.errors import CopyRefused
 from receiver.store import migrations
-from receiver.store.copying.moving import Progress, rebuild_toolsets
+from receiver.store.copying.moving import rebuild_toolsets
 from receiver.store.copying.place import Place, tables_in
 from receiver.store.copying.plain import Key, Kind, PlainTable, Row
 from receiver.store.migrations import MOVED

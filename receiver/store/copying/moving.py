@@ -7,11 +7,12 @@ write, and the last pass, during which no receiver writes, has little to write.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from attrs import frozen
 from sqlalchemy import URL, Connection, func, select
 
+from receiver.domain.copying.moving import Counts, Moved, Progress
 from receiver.domain.errors import CopyRefused
 from receiver.store.copying.place import Place, tables_of_now
 from receiver.store.copying.plain import Key, PlainTable, Row
@@ -19,31 +20,7 @@ from receiver.store.dialects import Dialect
 from receiver.store.migrations import COMING, MOVED
 from receiver.store.tables import servers
 
-__all__ = ["Counts", "Moved", "Progress", "bring_back", "move", "rebuild_toolsets"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done (`copying servers`), how many rows are done, and of how many."""
-
-Counts = dict[str, tuple[int, int]]
-"""By the name of a table, how many rows it has in the first and in the second database."""
-
-
-@frozen
-class Moved:
-    """
-    What came of a move.
-
-    Attributes:
-        counts: By the name of each table, how many rows it has in both databases. These are equal
-            if `is_done`. Otherwise receivers may have written to the first one meanwhile.
-        is_done: Whether the fleet is in the second database now; if not, it was only copied, and
-            receivers go on with the first one.
-        silent_seconds: For how many seconds no receiver could write; 0 if it was only copied.
-    """
-
-    counts: Counts
-    is_done: bool
-    silent_seconds: float
+__all__ = ["bring_back", "move", "rebuild_toolsets"]
 
 
 def move(source: URL, target: URL, *, progress: Progress, only_copy: bool = False) -> Moved:

@@ -6,11 +6,9 @@ from receiver.store.lists.registry import claims_like, claims_of, identities_of,
 from receiver.store.lists.saved_views import SavedViews
 from receiver.store.lists.servers import ServerList, reachable
 from receiver.store.lists.troubled import numbers_owned, troubled
-from receiver.store.lists.wall import GroupCount, OnWall, on_wall, wall_counts
+from receiver.store.lists.wall import on_wall, wall_counts
 
 __all__ = [
-    "GroupCount",
-    "OnWall",
     "SavedViews",
     "ServerList",
     "apply_conditions",

@@ -7,50 +7,16 @@ servers are grouped by the value of one field, such as their stage.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
-from contract import State
+from receiver.domain.lists.wall import GroupCount, OnWall
 from receiver.domain.queries import Filter, Grouping
 from receiver.store.indexes.conditions import apply_filter
 from receiver.store.tables import is_of_lapsed_key, servers
 
-__all__ = ["GroupCount", "OnWall", "on_wall", "wall_counts"]
-
-
-class OnWall(NamedTuple):
-    """
-    What the wallboard shows of a server.
-
-    Attributes:
-        group: The server's value of the field by which servers are grouped; "" if it is not known.
-        state: The state in the database.
-        since: Since when it has been in this state.
-        is_flapping: Whether it stops sending and comes back again and again.
-    """
-
-    server_id: str
-    database: str | None
-    group: str
-    state: State
-    since: datetime
-    is_flapping: bool
-
-
-class GroupCount(NamedTuple):
-    """
-    How many servers of a group are in a state.
-
-    Attributes:
-        group: The value of the field by which servers are grouped; "" if it is not known.
-        state: The state in the database.
-        servers: How many servers have both.
-    """
-
-    group: str
-    state: State
-    servers: int
+__all__ = ["on_wall", "wall_counts"]
 
 
 def on_wall(

@@ -15,11 +15,11 @@ from contract.fields import format_moment, parse_moment
 from receiver.domain.alerts.reach import Reach
 from receiver.domain.alerts.reports import percent
 from receiver.domain.alerts.values import AWAY, KEY_EXPIRES
+from receiver.domain.databases.silence import Rules
 from receiver.domain.grouping.problems import Trouble
 from receiver.domain.grouping.timeline import Group
 from receiver.domain.keys import KeyScope
 from receiver.service.availability import Span
-from receiver.store import Rules
 
 __all__ = [
     "ALARMS",

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract import EventKind, State
+from receiver.domain.history import StateChange, StateLog
 from receiver.domain.instants import microseconds
 from receiver.service.availability import History, Span
-from receiver.store import StateChange, StateLog
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)

@@ -14,12 +14,13 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from contract import FAREWELL, Event, EventKind
+from receiver.domain.databases.silence import Look, Rules
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.history import Taken
 from receiver.domain.instants import microseconds
 from receiver.service.clock import GivenClock
 from receiver.service.watchdog import Timing, Watchdog
-from receiver.store import Look, Rules, SqlStore
+from receiver.store import SqlStore
 from receiver.store.silence import IS_DUE
 from servers import PATIENCE_SECONDS, Clock, wait_until
 from watched import Watched, lock

@@ -10,11 +10,11 @@ from sqlalchemy import Engine
 
 from contract import EventKind, Heartbeat
 from keyring import made
+from receiver.domain.databases.silence import Rules
 from receiver.domain.forgetting import Stage
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS
-from receiver.store import Rules
 from receiver.store.sql_store import ACTIVE, LAPSED
 from watched import Watched
 

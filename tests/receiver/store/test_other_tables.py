@@ -9,9 +9,10 @@ from sqlalchemy import Engine, insert, make_url, select, update
 from contract import Heartbeat
 from keyring import made
 from receiver.access.key_mirror import KeyMirror
+from receiver.domain.databases.silence import Look
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.outcomes import Incoming
-from receiver.store import Look, SqlStore
+from receiver.store import SqlStore
 from receiver.store.migrations import NEWEST
 from receiver.store.tables import keys, servers, watches
 from servers import Clock

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, text
 
 from contract import EventKind, ServerRecord, State, liveness
 from receiver.domain.databases.liveness import due_after, state_at
+from receiver.domain.databases.silence import Rules
 from receiver.domain.instants import microseconds
-from receiver.store import Rules, SqlStore
+from receiver.store import SqlStore
 from receiver.store.silence import IS_DUE
 from watched import Watched, at_once, due_at
 

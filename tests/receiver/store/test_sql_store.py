@@ -22,11 +22,12 @@ from sqlalchemy.exc import IntegrityError
 
 import receiver
 from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
+from receiver.domain.databases.silence import Look
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS, Filter, Order, PageRequest, index_text
-from receiver.store import Look, SqlStore, migrations
+from receiver.store import SqlStore, migrations
 from receiver.store.tables import facets, metadata, servers
 from strategies import heartbeats, moments, registrations
 from watched import Watched, hear, kept_in

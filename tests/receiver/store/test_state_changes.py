@@ -13,9 +13,10 @@ from sqlalchemy import Engine, event, make_url, text, update
 
 from contract.fields import format_moment
 from receiver.app import create_app
+from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
 from receiver.service.availability import WINDOWS, History
-from receiver.store import SqlStore, StateLog
+from receiver.store import SqlStore
 from receiver.store.events import CHAIN
 from receiver.store.state_changes import MOST_CHANGES, STATE_LOGS, STATE_LOGS_OF_ONE
 from receiver.store.tables import servers

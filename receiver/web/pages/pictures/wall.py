@@ -15,8 +15,8 @@ from starlette.routing import BaseRoute
 
 from contract import State
 from receiver.domain.keys import Power
+from receiver.domain.lists.wall import GroupCount, OnWall
 from receiver.domain.queries import Filter, Grouping
-from receiver.store import GroupCount, OnWall
 from receiver.web.context import Services, services
 from receiver.web.pages.drawing import CELL, cells, columns_for
 from receiver.web.pages.rendering import PageRoute, answer_from_thread

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from sqlalchemy import Engine, text
 
-from receiver.domain.alerts.values import Channel, Delivery, DeliveryKind
+from receiver.domain.alerts.values import Channel, Delivery, DeliveryKind, OutboxCounts
 from receiver.domain.errors import StoreUnavailable
 from receiver.service.alerts.watch import AlertWatch, WatchTiming, report_due_at
 from receiver.service.store_calls import StoreCalls
-from receiver.store import OutboxCounts, SqlStore
+from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS, Clock, wait_until
 from telling import NOON, channel, delivery, keep_channel
 

@@ -9,8 +9,8 @@ from sqlalchemy import Engine, func, select
 
 from alert_values import NOW, channel, delivery
 from contract import Event
-from receiver.domain.alerts.values import Channel, Delivery, DeliveryKind
-from receiver.store import OutboxCounts, SqlStore
+from receiver.domain.alerts.values import Channel, Delivery, DeliveryKind, OutboxCounts
+from receiver.store import SqlStore
 from receiver.store.alerts.tables import channels, deliveries
 from watched import at_once
 

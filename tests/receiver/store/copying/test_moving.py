@@ -14,10 +14,11 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from contract import Heartbeat, ServerRecord
+from receiver.domain.copying.moving import Moved
 from receiver.domain.errors import CopyRefused, StoreUnavailable
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import ALL_EVENTS, Filter
-from receiver.store import Moved, SqlStore, bring_back, move
+from receiver.store import SqlStore, bring_back, move
 from receiver.store.copying import place as place_module
 from servers import wait_until
 from watched import Watched, have_patience, kept_in

@@ -13,9 +13,9 @@ import messages
 from contract import ServerRecord, Tool
 from keyring import bearer, keep, made
 from receiver.app import create_app
+from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
 from receiver.service.availability import History
-from receiver.store import StateLog
 from receiver.web.pages.browse.server import Offers, offers, shares
 from servers import Clock, serve
 
