@@ -52,6 +52,7 @@ __all__ = [
     "HEARTBEAT_COLUMNS",
     "INDEXED_FIELDS",
     "LOCK_SECONDS",
+    "MIGRATION_SECONDS",
     "IndexEntry",
     "among",
     "among_these",
@@ -91,6 +92,9 @@ The sender of a message gives up after 5 seconds. A message may have to wait for
 for the one that runs when the message arrives, and then for its own. If each of them waits for a
 lock as long as it may, that takes 4 seconds, so the sender still gets an answer.
 """
+
+MIGRATION_SECONDS = 60.0
+"""How many seconds a start waits at most while another process brings the tables up to date."""
 
 
 class Moment(TypeDecorator[datetime]):

@@ -26,15 +26,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 from receiver.store import migrations
-from receiver.store.dialects import LOCK_SECONDS, Identity, dialect_of
+from receiver.store.dialects import LOCK_SECONDS, MIGRATION_SECONDS, Identity, dialect_of
 
-__all__ = ["Transactions", "unavailable"]
+__all__ = ["Transactions", "is_about_a_lock", "unavailable"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
+_LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE
 _NO_SUCH_TABLE_OR_COLUMN = {"42P01", "42703"}  # SQLSTATE
 _UNAVAILABLE = (InterfaceError, InternalError, OperationalError, PoolTimeout)
 
@@ -45,7 +46,8 @@ class _Replaced(StoreUnavailable):
 
 class Transactions:
     """
-    Runs transactions that read or write one database. The constructor brings its tables up to date.
+    Runs transactions that read or write one database. The constructor brings its tables up to date,
+    or waits up to a minute while another process does.
 
     When another database, such as a restored backup, takes the place of the open one, the next
     transaction uses that other database. A write raises StoreUnavailable unless the tables of the
@@ -92,7 +94,7 @@ class Transactions:
             raise StoreUnavailable(f"{shown} cannot be opened: {error}") from error
         self._numbers = count()
         try:
-            self.write(self._migrate)
+            self._start()
         except BaseException:
             self.close()
             raise
@@ -221,6 +223,32 @@ class Transactions:
                     ) from error
                 time.sleep(0.05)
 
+    def _start(self) -> None:
+        """
+        Bring the tables up to date, or wait up to `MIGRATION_SECONDS` while another process does.
+
+        On PostgreSQL, `lock_migrations` waits. On SQLite, the other process holds the lock of the
+        file, and a transaction waits for that no longer than any other does; so it is begun again
+        and again. SQLite could wait for longer, but would ignore Ctrl-C meanwhile.
+        """
+        deadline = time.monotonic() + MIGRATION_SECONDS
+        may_wait = True
+        while True:
+            try:
+                self.write(self._migrate)
+            except StoreUnavailable as error:
+                left = deadline - time.monotonic()
+                if left <= 0 or not (may_wait and is_about_a_lock(error)):
+                    raise
+            else:
+                return
+            # Even if the tables are up to date, there is one more attempt, because the other
+            # process may have ended its upgrade after the last one.
+            with self.read() as connection:
+                may_wait = migrations.is_upgradable(migrations.applied(connection))
+            if may_wait:
+                _log.warning(_WAITING, left)
+
     def _migrate(self, connection: Connection) -> None:
         if migrations.trouble(migrations.applied(connection)) is not None:
             self.dialect.lock_migrations(connection)
@@ -234,6 +262,13 @@ def _refuse(versions: list[str], cause: Exception | None = None, *, is_start: bo
     trouble = migrations.trouble(versions, is_start=is_start)
     if trouble is not None:
         raise StoreUnavailable(trouble) from cause
+
+
+def is_about_a_lock(error: StoreUnavailable) -> bool:
+    """Whether a transaction failed because another process has held a lock for too long."""
+    reason = getattr(error.__cause__, "orig", None)
+    is_busy = getattr(reason, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+    return is_busy or getattr(reason, "sqlstate", None) == _LOCK_NOT_AVAILABLE
 
 
 def _lacks_something(error: DBAPIError) -> bool:
@@ -257,3 +292,9 @@ def unavailable() -> Iterator[None]:
         if isinstance(error, _UNAVAILABLE) or is_torn or lacks_tables:
             raise StoreUnavailable(f"the database does not answer: {reason}") from error
         raise
+
+
+_WAITING = (
+    "The database is locked, and its tables are not up to date: another process may be upgrading "
+    "them, and is waited for, %.0f seconds more at most"
+)

@@ -1,7 +1,6 @@
 """Settings, and the errors that stop a start."""
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -535,18 +534,6 @@ def test_database_with_another_encoding_is_refused(postgres: Postgres) -> None:
 
     with pytest.raises(InvalidSetting, match="the encoding of the database is SQL_ASCII"):
         SqlStore(make_url(postgres.url("ascii")))
-
-
-def test_locked_database_stops_the_start(tmp_path: Path) -> None:
-    file = tmp_path / "fleet.db"
-    SqlStore(make_url(f"sqlite:///{file}")).close()
-    other = sqlite3.connect(file, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-
-    with pytest.raises(StoreUnavailable, match="database is locked"):
-        SqlStore(make_url(f"sqlite:///{file}"))
-
-    other.close()
 
 
 def test_failed_sqlite_commit_was_not_committed(sqlite_url: str) -> None:

@@ -19,7 +19,7 @@ from receiver.store.copying.plain import PlainTable, count
 from receiver.store.dialects import dialect_of
 from receiver.store.migrations import COMING, MOVED, NEWEST
 from receiver.store.tables import metadata
-from receiver.store.transactions import unavailable
+from receiver.store.transactions import is_about_a_lock, unavailable
 
 __all__ = ["Place", "tables_in", "tables_of_now"]
 
@@ -220,21 +220,12 @@ class Place:
                 with self.writing() as connection:
                     return work(connection)
             except StoreUnavailable as error:
-                if not _is_about_a_lock(error):
+                if not is_about_a_lock(error):
                     raise
                 time.sleep(_PAUSE_SECONDS)
         with self.writing() as connection:
             return work(connection)
 
-
-def _is_about_a_lock(error: StoreUnavailable) -> bool:
-    reason = getattr(error.__cause__, "orig", None)
-    is_busy = getattr(reason, "sqlite_errorname", "").startswith("SQLITE_BUSY")
-    return is_busy or getattr(reason, "sqlstate", None) == _LOCK_NOT_AVAILABLE
-
-
-_LOCK_NOT_AVAILABLE = "55P03"
-"""SQLSTATE."""
 
 _KEPT = ("servers", "keys", "events", "alert_channels", "alert_rules")
 """A database has a fleet if one of these tables has rows; until then a receiver only opened it."""

@@ -16,10 +16,11 @@ from receiver.store.dialects.listen import listen
 from receiver.store.dialects.postgresql import Postgresql
 from receiver.store.dialects.sqlite import Sqlite
 from receiver.store.dialects.url_parameters import check_url, parse_url
-from receiver.store.tables import LOCK_SECONDS, IndexEntry
+from receiver.store.tables import LOCK_SECONDS, MIGRATION_SECONDS, IndexEntry
 
 __all__ = [
     "LOCK_SECONDS",
+    "MIGRATION_SECONDS",
     "Dialect",
     "Identity",
     "check_url",
@@ -77,7 +78,13 @@ class Dialect(Protocol):
         """The time of the database server's clock; None for SQLite, which has no server."""
 
     def lock_migrations(self, connection: Connection) -> None:
-        """Keep other processes from changing the tables (migrating) until the transaction ends."""
+        """
+        Keep other processes from changing the tables (migrating) until the transaction ends.
+
+        On PostgreSQL, waits up to `MIGRATION_SECONDS` for another process that changes them, and
+        lets the statements of the transaction take as long as they need. Does nothing on SQLite,
+        where the transaction holds the lock of the file already.
+        """
 
     def is_undisturbed(self, connection: Connection) -> bool:
         """

@@ -46,6 +46,7 @@ from receiver.store.tables import (
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
     LOCK_SECONDS,
+    MIGRATION_SECONDS,
     IndexEntry,
     commits,
     facets,
@@ -112,7 +113,9 @@ class Postgresql:
         return shown.astimezone(timezone.utc)
 
     def lock_migrations(self, connection: Connection) -> None:
-        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{MIGRATION_SECONDS:.0f}s'"))
+        # It would end the wait for the lock, too, and a statement that rewrites a large table.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATIONS_LOCK)))
 
     def is_undisturbed(self, connection: Connection) -> bool:  # noqa: ARG002 - it cannot tell

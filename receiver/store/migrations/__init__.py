@@ -5,7 +5,16 @@ from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table
 
-__all__ = ["COMING", "MOVED", "NEWEST", "applied", "is_known", "trouble", "upgrade"]
+__all__ = [
+    "COMING",
+    "MOVED",
+    "NEWEST",
+    "applied",
+    "is_known",
+    "is_upgradable",
+    "trouble",
+    "upgrade",
+]
 
 NEWEST = "0019"
 """The revision of the newest file in `versions`."""
@@ -64,6 +73,11 @@ def trouble(versions: Sequence[str], *, is_start: bool = False) -> str | None:
         f"the tables of the database are of version {found}, older than {NEWEST}, which this "
         "receiver uses; restart the receiver, which brings them up to date"
     )
+
+
+def is_upgradable(versions: Sequence[str]) -> bool:
+    """Whether a start upgrades tables of these versions, or creates them if there are none."""
+    return versions != [NEWEST] and trouble(versions, is_start=True) is None
 
 
 def is_known(version: str) -> bool:
