@@ -28,6 +28,13 @@ def sign_in(page: Page, token: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
+def make_key(page: Page, name: str) -> str:
+    """Make a key by the form of the page of keys, which is open; returns the key itself."""
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Make a key").click()
+    return page.locator("#the-key").text_content() or ""
+
+
 def test_sign_in_shows_the_live_fleet(
     fleet: httpx.Client, reader: Reader, held: dict[str, str]
 ) -> None:
@@ -80,10 +87,8 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
         expect(page.locator("#notice")).to_be_visible()
 
     page.get_by_role("link", name="Keys").click()
-    page.get_by_label("Name").fill("New one")
     page.get_by_role("radio", name="viewer").check()
-    page.get_by_role("button", name="Make a key").click()
-    token = page.locator("#the-key").text_content() or ""
+    token = make_key(page, "New one")
     assert 200 == httpx.get(f"{reader.url}/servers", headers=bearer(token)).status_code
     page.get_by_role("link", name="All keys").click()
     page.get_by_role("row", name="New one").get_by_role("link", name="Revoke").click()
@@ -99,9 +104,7 @@ def test_new_key_stays_visible_and_can_be_copied(
     page = reader.open("/keyring")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     sign_in(page, held["admin"])
-    page.get_by_label("Name").fill("New one")
-    page.get_by_role("button", name="Make a key").click()
-    token = page.locator("#the-key").text_content() or ""
+    token = make_key(page, "New one")
     page.wait_for_load_state()  # only then the scripts of the new page have run
 
     page.wait_for_timeout(1000)
@@ -120,9 +123,7 @@ def test_new_key_is_copied_or_selected_by_a_browser_that_refuses_its_clipboard(
     page = reader.open("/keyring")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     sign_in(page, held["admin"])
-    page.get_by_label("Name").fill("New one")
-    page.get_by_role("button", name="Make a key").click()
-    token = page.locator("#the-key").text_content()
+    token = make_key(page, "New one")
     page.wait_for_load_state()  # only then the scripts of the new page have run
     button = page.locator("[data-copies]")
 

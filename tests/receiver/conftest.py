@@ -150,3 +150,16 @@ def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05)
     with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def shared_receiver(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A receiver without keys, for tests of a module that do not disturb each other."""
+    file = tmp_path_factory.mktemp("shared") / "fleet.db"
+    copyfile(sqlite_template, file)
+    environ = {"FLEET_DATABASE_URL": f"sqlite:///{file}"}
+    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS)
+    with serve(create_app(environ=environ, clock=Clock(), tuning=tuning)) as client:
+        yield client

@@ -6,8 +6,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from shutil import copyfile
 from typing import Any, NoReturn
 
 import httpx
@@ -34,17 +32,6 @@ UNKNOWN = "fleetkey_abcdefghij_" + 43 * "k"
 def database_url(sqlite_url: str) -> str:
     """SQLite only, since the gate is the same on each database."""
     return sqlite_url
-
-
-@pytest.fixture(scope="module")
-def keyless(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
-    """A receiver without keys, for all tests whose requests change nothing."""
-    file = tmp_path_factory.mktemp("keyless") / "fleet.db"
-    copyfile(sqlite_template, file)
-    with receiver_on(f"sqlite:///{file}", Clock()) as client:
-        yield client
 
 
 def app_on(database_url: str, clock: Clock, **settings: str) -> Starlette:
@@ -160,13 +147,13 @@ def test_open_receiver_serves_any_address(
     ids=str,
 )
 def test_keyless_receiver_refuses_requests_through_a_proxy(
-    header: dict[str, str], keyless: httpx.Client
+    header: dict[str, str], shared_receiver: httpx.Client
 ) -> None:
     answers = [
-        keyless.get("/servers", headers=header),
-        keyless.post("/heartbeat", json=messages.heartbeat(), headers=header),
-        keyless.get("/events", headers=header),
-        keyless.get("/nothing", headers=header),
+        shared_receiver.get("/servers", headers=header),
+        shared_receiver.post("/heartbeat", json=messages.heartbeat(), headers=header),
+        shared_receiver.get("/events", headers=header),
+        shared_receiver.get("/nothing", headers=header),
     ]
 
     assert [(403, "no_keys_yet")] * 4 == [(a.status_code, a.json()["code"]) for a in answers]
@@ -221,23 +208,25 @@ def status_of(raw: str, receiver: httpx.Client) -> int:
 
 @pytest.mark.parametrize("program", OF_PROXIES)
 def test_keyless_receiver_refuses_what_proxies_send_by_default(
-    program: str, keyless: httpx.Client
+    program: str, shared_receiver: httpx.Client
 ) -> None:
-    assert 403 == status_of(OF_PROXIES[program], keyless)
+    assert 403 == status_of(OF_PROXIES[program], shared_receiver)
 
 
 @pytest.mark.parametrize("program", DIRECT)
 def test_keyless_receiver_serves_what_programs_send_directly(
-    program: str, keyless: httpx.Client
+    program: str, shared_receiver: httpx.Client
 ) -> None:
-    assert 200 == status_of(DIRECT[program], keyless)
+    assert 200 == status_of(DIRECT[program], shared_receiver)
 
 
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8000", "fleet.localhost", "127.0.0.2:1", "[::1]:8000", "[::1]"]
 )
-def test_keyless_receiver_accepts_loopback_host_names(host: str, keyless: httpx.Client) -> None:
-    assert 200 == keyless.get("/servers", headers={"Host": host}).status_code
+def test_keyless_receiver_accepts_loopback_host_names(
+    host: str, shared_receiver: httpx.Client
+) -> None:
+    assert 200 == shared_receiver.get("/servers", headers={"Host": host}).status_code
 
 
 def test_refusal_says_how_to_make_a_key(database_url: str, clock: Clock) -> None:

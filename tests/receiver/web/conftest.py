@@ -7,14 +7,8 @@ that only the web makes, on one test of each route, and on the lists and streams
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
-from shutil import copyfile
 
-import httpx
 import pytest
-
-from receiver.app import Tuning, create_app
-from servers import ANY_PAUSE_SECONDS, Clock, serve
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,19 +22,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def database_url(request: pytest.FixtureRequest) -> str:
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
-
-
-@pytest.fixture(scope="module")
-def shared_receiver(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
-    """A receiver for all tests of a module whose requests do not disturb each other."""
-    file = tmp_path_factory.mktemp("shared") / "fleet.db"
-    copyfile(sqlite_template, file)
-    environ = {"FLEET_DATABASE_URL": f"sqlite:///{file}"}
-    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS)
-    with serve(create_app(environ=environ, clock=Clock(), tuning=tuning)) as client:
-        yield client
 
 
 @pytest.fixture
