@@ -136,6 +136,9 @@ def revoke(context: Context, *, key: str, forget: bool) -> int:
             f"{revoked['forgotten']} servers of it are forgotten. One that it sent for in these "
             "seconds may be back: then run this again."
         )
+        if revoked.get("more"):  # an older receiver does not tell
+            context.explain("Some may be left, since the database went away: run this again.")
+            return Exit.UNREACHABLE
     return Exit.OK
 
 

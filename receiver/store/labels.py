@@ -99,7 +99,7 @@ class Labels:
         at: datetime,
         by: str,
         seen: str | None = None,
-    ) -> list[str]:
+    ) -> dict[str, Annotation]:
         """
         Change the labels and notes of the databases of some servers, and tell so by events.
 
@@ -115,19 +115,22 @@ class Labels:
             seen: The `Annotation.version` that the client has read, which must still be that of
                 each of the databases; None if they may have any.
 
-        Returns the ids of the servers that exist.
+        Returns the labels and notes as they are stored then, by the ids of the servers that exist.
         """
         dialect = self._transactions.dialect
         possible = [each for each in ids if "\x00" not in each]
 
-        def work(connection: Connection) -> tuple[list[str], Committed]:
+        def work(connection: Connection) -> tuple[dict[str, Annotation], Committed]:
             rows = _locked(dialect, connection, possible, self._cache)
             found = _read(connection, {subject_of(row.record) for row in rows.values()})
-            there = [each for each in dict.fromkeys(possible) if each in rows]
+            there = {
+                each: subject_of(rows[each].record)
+                for each in dict.fromkeys(possible)
+                if each in rows
+            }
             new: dict[str, Annotation] = {}
             events: list[Event] = []
-            for server_id in there:
-                subject = subject_of(rows[server_id].record)
+            for server_id, subject in there.items():
                 if subject in new:
                     continue
                 before = found.get(subject, NO_ANNOTATION)
@@ -137,14 +140,18 @@ class Labels:
                 events += told_of_labels(before, after, server_id=server_id, at=at, by=by)
             changed = {name: each for name, each in new.items() if each is not found.get(name)}
             _write(connection, changed)
-            return there, _relabelled(dialect, connection, rows.values(), new, events)
+            stored = {
+                server_id: NO_ANNOTATION if new[subject].is_empty else new[subject]
+                for server_id, subject in there.items()
+            }
+            return stored, _relabelled(dialect, connection, rows.values(), new, events)
 
         with self._transactions.turn:
-            there, committed = self._transactions.write(work)
+            stored, committed = self._transactions.write(work)
             self._cache.keep(committed)
         if committed.events:
             self._on_events(committed.events)
-        return there
+        return stored
 
 
 def inherited(

@@ -164,10 +164,15 @@ _REVOKE_KEY = operation(
     parameters=[openapi.FORGET],
     answers={
         200: answer(
-            "Revoked; and how many of its servers were forgotten, if that was asked for",
+            "Revoked; and if that was asked for, how many of its servers were forgotten, and "
+            "whether some may be left because the database went away: then ask again",
             {
                 **_REVOKED,
-                "properties": {**_REVOKED["properties"], "forgotten": openapi.COUNT},
+                "properties": {
+                    **_REVOKED["properties"],
+                    "forgotten": openapi.COUNT,
+                    "more": {"type": "boolean"},
+                },
             },
         )
     },
@@ -180,7 +185,10 @@ async def revoke_key(request: Request) -> Response:
     forgets = asks_to_forget(request)
     key = await revoke(request, again=forgets)
     said = {"status": "revoked", "id": key.id}
-    return _json({**said, "forgotten": await forget(request, key)} if forgets else said)
+    if not forgets:
+        return _json(said)
+    forgotten, is_more = await forget(request, key)
+    return _json({**said, "forgotten": forgotten, "more": is_more})
 
 
 _ROTATE_KEY = operation(
@@ -340,21 +348,28 @@ async def revoke(request: Request, *, again: bool = False) -> Key:
     return key
 
 
-async def forget(request: Request, key: Key) -> int:
+async def forget(request: Request, key: Key) -> tuple[int, bool]:
     """
-    Delete all servers that a key owns; return how many were deleted.
+    Delete all servers that a key owns, after it was revoked.
 
-    Each server is deleted in a transaction of its own, so some may be left when this raises
-    StoreUnavailable.
+    Each server is deleted in a transaction of its own. A database error ends that, but is not
+    raised, because the key is revoked all the same.
+
+    Returns how many servers were certainly deleted, and whether there may be more.
     """
     found = services(request)
     servers = found.store.servers
     deleted = 0
-    with audited(request, "forgot the servers of the key", key.id):
+    try:
         for server_id in await found.calls.read(servers.owned, key.id):
             at = found.clock()
             deleted += await found.calls.change(servers.delete_owned, server_id, key.id, at)
-    return deleted
+    except StoreUnavailable as error:
+        _log.warning("Some servers of the revoked key %s are not forgotten: %s", key.id, error)
+        _note(request, f"forgot {deleted} servers, and perhaps more, of the key", key.id)
+        return deleted, True
+    _note(request, "forgot the servers of the key", key.id)
+    return deleted, False
 
 
 async def rotate(request: Request) -> tuple[Key, str]:

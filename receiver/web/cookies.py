@@ -109,14 +109,15 @@ def session_cookie(scope: Scope) -> str:
 
 async def sign_in(scope: Scope, key: Key, answer: Response) -> None:
     """
-    End the old session of the browser, if there is one, and begin a new one with `key`.
+    Begin a new session of the browser with `key`, and end the old one, if there is one.
 
-    Sets the session cookie in `answer`, and deletes the cookie of the CSRF token, which the session
-    replaces.
+    It is done in this order so that a database that fails in between changes nothing for a person
+    who has signed in before. Sets the session cookie in `answer`, and deletes the cookie of the
+    CSRF token, which the session replaces.
     """
     sessions = services(scope).sessions
-    await sessions.end(session_cookie(scope))
     value = await sessions.begin(key)
+    await sessions.end(session_cookie(scope))
     _set(answer, scope, _SESSION, value, seconds=int(sessions.lifetime.total_seconds()))
     _forget(answer, scope, _FORM)
 

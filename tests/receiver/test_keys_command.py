@@ -12,9 +12,10 @@ from sqlalchemy import make_url
 from commanding import Command, Said
 from contract import Heartbeat
 from keyring import expired, made
+from outages import away
 from receiver.domain.keys import Keyring
 from receiver.domain.outcomes import Incoming
-from receiver.store import SqlStore
+from receiver.store import Servers, SqlStore
 from servers import Clock
 
 
@@ -228,6 +229,23 @@ def test_revoke_forgets_the_servers_of_a_key_if_asked(
     assert ([], ["d"]) == (store.servers.owned(leaked.id), store.servers.owned(other.id))
     assert store.servers.get("a") is None
     assert 1 == command("revoke", "nobody", "--forget").status
+
+
+def test_revoke_says_that_servers_are_left_when_the_database_goes_away(
+    store: SqlStore, command: Keys, clock: Clock
+) -> None:
+    leaked, _ = made("agent")
+    store.keys.add(leaked)
+    store.servers.apply([Incoming(Heartbeat(server_id=n), clock.now, leaked) for n in "abc"])
+
+    with away(Servers, "delete_owned", after=1):
+        first = command("revoke", leaked.id, "--forget")
+    second = command("revoke", leaked.id, "--forget")
+
+    assert (3, ["a"]) == (first.status, first.said)
+    assert f"The key {leaked.id} is revoked." in first.explained
+    assert "Some may be left, since the database went away: run this again." in first.explained
+    assert (0, ["b", "c"]) == (second.status, second.said)
 
 
 def test_rotate_replaces_the_token(store: SqlStore, command: Keys) -> None:

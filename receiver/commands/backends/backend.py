@@ -220,8 +220,8 @@ class Backend(Protocol):
         Revoke a key; if `forgets` is true, delete its servers, too.
 
         Returns a dictionary with `status` and `id`. If `forgets` is true it also has `forgotten`,
-        the number of servers that were deleted, and their ids in `server_ids`; over HTTP these ids
-        are missing.
+        the number of servers that were deleted; their ids in `server_ids`, except over HTTP; and
+        `more`, which is true if some may be left because the database has failed.
         """
 
     def rotate_key(self, key_id: str, expires_at: datetime | None) -> Json:

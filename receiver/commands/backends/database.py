@@ -182,9 +182,10 @@ class DatabaseBackend:
 
     def relabel(self, server_id: str, asked: Json) -> Json:
         change = Relabelling.of(asked)
-        if not self._store.labels.change([server_id], change, at=self.now(), by=AUTHOR):
+        stored = self._store.labels.change([server_id], change, at=self.now(), by=AUTHOR)
+        if not stored:
             raise _no_such_server(server_id)
-        return self.annotation(server_id)
+        return stored[server_id].to_json(server_id)
 
     # Events
 
@@ -238,9 +239,15 @@ class DatabaseBackend:
         if not forgets:
             return revoked
         # A short transaction for each server: running receivers can write in between.
-        ids = servers.owned(key_id)
-        deleted = [each for each in ids if servers.delete_owned(each, key_id, now)]
-        return {**revoked, "forgotten": len(deleted), "server_ids": deleted}
+        deleted: list[str] = []
+        is_more = False
+        try:
+            for each in servers.owned(key_id):
+                is_deleted = servers.delete_owned(each, key_id, now)
+                deleted += [each] if is_deleted else []
+        except StoreUnavailable:  # the key is revoked all the same
+            is_more = True
+        return {**revoked, "forgotten": len(deleted), "server_ids": deleted, "more": is_more}
 
     def rotate_key(self, key_id: str, expires_at: datetime | None) -> Json:
         key = self._key(key_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -18,7 +19,7 @@ from receiver.domain.alerts.messages.texts import test_message
 from receiver.domain.alerts.requests import ChannelChange, NewChannel
 from receiver.domain.alerts.values import Channel, ChannelKind, Delivery, DeliveryKind, OutboxCounts
 from receiver.domain.endpoints import Endpoints
-from receiver.domain.errors import Refusal
+from receiver.domain.errors import Refusal, StoreUnavailable
 from receiver.service.alerts.delivery.addresses import host_of_webhook, scheme_of
 from receiver.service.alerts.delivery.message import Message
 from receiver.service.alerts.delivery.sending import Sender
@@ -31,6 +32,8 @@ from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 
 __all__ = ["AlertService"]
+
+_log = logging.getLogger(__name__)
 
 
 class AlertService:
@@ -160,6 +163,7 @@ class AlertService:
         """
         Send a test message through a channel now, and store it among the messages that were sent.
 
+        If it cannot be stored, that is logged and not raised, since it was sent all the same.
         Returns None if it was delivered, and otherwise the reason why not, for people. Raises
         Refusal when there is no such channel.
         """
@@ -176,7 +180,10 @@ class AlertService:
         # It is stored to be shown among the others, and not sent again.
         tried = evolve(message, attempts=1, next_at=None, error=error)
         tried = evolve(tried, sent_at=now) if error is None else evolve(tried, given_up_at=now)
-        await self._calls.change(self._alerts.enqueue, tried)
+        try:
+            await self._calls.change(self._alerts.enqueue, tried)
+        except StoreUnavailable as failure:
+            _log.warning("A test of the channel %s is not in the list: %s", channel.id, failure)
         return error
 
     async def _seal(self, kind: ChannelKind, address: Any) -> tuple[bytes, str, str | None]:

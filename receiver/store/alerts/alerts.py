@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from contract import Event
 from receiver.domain.alerts.reach import Telling
@@ -147,13 +147,24 @@ class Alerts:
         with self._transactions.read() as connection:
             return silences.read_silence(connection, silence_id)
 
-    def add_silence(self, silence: Silence, at: datetime) -> None:
-        """Store a silence, and tell of it by an event at the time `at`."""
+    def add_silence(
+        self, silence: Silence, at: datetime, *, in_place_of: Collection[str] = ()
+    ) -> None:
+        """
+        Store a silence, and tell of it by an event at the time `at`.
+
+        `in_place_of` are the ids of silences that end at that time, each of which is told by an
+        event, too. Those that do not exist, or have ended before, are left out.
+        """
         dialect = self._transactions.dialect
-        told = self._transactions.write(
-            lambda connection: silences.add_silence(dialect, connection, silence, at)
-        )
-        self._tell(told)
+
+        def work(connection: Connection) -> list[Event]:
+            told = silences.add_silence(dialect, connection, silence, at)
+            for each in in_place_of:
+                told += silences.end_silence(dialect, connection, each, at, silence.author)
+            return told
+
+        self._tell(self._transactions.write(work))
 
     def end_silence(self, silence_id: str, at: datetime, by: str) -> bool:
         """

@@ -9,9 +9,10 @@ Each change is logged to `receiver.audit`. The functions raise InvalidMessage fo
 wrong, and Refusal for something that does not exist or that there are too many of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, TypeVar
 
+from attrs import evolve
 from starlette.requests import Request
 
 from contract import InvalidMessage, Problem
@@ -189,11 +190,9 @@ async def silence_server(request: Request, server_id: str, asked: object) -> Sil
         server_id = leader
     now, author = found.clock(), author_of(request)
     known = await found.calls.read(found.store.alerts.silences, now)
-    earlier = [each for each in known if _is_like(each, server_id, author)]
+    earlier = [each.id for each in known if _is_like(each, server_id, author)]
     silence = new.issue(server_id, author=author, now=now)
-    await _add_silence(request, silence, in_place_of=len(earlier))
-    for each in earlier:
-        await found.calls.change(found.store.alerts.end_silence, each.id, now, author)
+    await _add_silence(request, silence, in_place_of=earlier)
     return silence
 
 
@@ -216,12 +215,16 @@ async def _owns(request: Request, server_id: str) -> bool:
     return await found.calls.read(found.store.servers.owner, server_id) == key.id
 
 
-async def _add_silence(request: Request, silence: Silence, *, in_place_of: int = 0) -> None:
+async def _add_silence(
+    request: Request, silence: Silence, *, in_place_of: Collection[str] = ()
+) -> None:
     if not in_place_of:
         await _must_have_room(request, "silences")
     found = services(request)
     with audited(request, "made the silence", silence.id):
-        await found.calls.change(found.store.alerts.add_silence, silence, silence.created_at)
+        await found.calls.change(
+            found.store.alerts.add_silence, silence, silence.created_at, in_place_of=in_place_of
+        )
 
 
 async def end_silence(request: Request, silence_id: str) -> Silence:
@@ -255,11 +258,12 @@ async def acknowledge(request: Request, alarm_id: int) -> Alarm:
     alarm = await _alarm(request, alarm_id)
     if alarm.ended_at is not None:
         raise Refusal(409, "alarm_over", f"The alarm {alarm_id} is over.")
+    now, author = found.clock(), author_of(request)
     with audited(request, "acknowledged the alarm", str(alarm_id)):
-        await found.calls.change(
-            found.store.alerts.acknowledge, alarm_id, found.clock(), author_of(request)
-        )
-    return await _alarm(request, alarm_id)
+        is_noted = await found.calls.change(found.store.alerts.acknowledge, alarm_id, now, author)
+    if is_noted:
+        return evolve(alarm, acknowledged_at=now, acknowledged_by=author)
+    return await _alarm(request, alarm_id)  # as somebody else has left it
 
 
 async def _alarm(request: Request, alarm_id: int) -> Alarm:

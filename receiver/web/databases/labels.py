@@ -97,8 +97,9 @@ async def get_labels(request: Request) -> Response:
 async def patch_labels(request: Request) -> Response:
     """Change the labels and the note of the database of a server, and answer with them."""
     server_id = request.path_params["server_id"]
-    await relabel(request, [server_id], Relabelling.of(await decoded_json(request)))
-    return _json((await annotation_of(request, server_id)).to_json(server_id))
+    asked = Relabelling.of(await decoded_json(request))
+    stored = await relabel(request, [server_id], asked)
+    return _json(stored[server_id].to_json(server_id))
 
 
 async def annotation_of(request: Request, server_id: str) -> Annotation:
@@ -117,12 +118,12 @@ async def relabel(
     *,
     seen: str | None = None,
     must_exist: bool = True,
-) -> list[str]:
+) -> dict[str, Annotation]:
     """
     Change the labels and notes of the databases of some servers, in one transaction.
 
-    Returns the ids of those of the servers that exist. Raises InvalidMessage when a database would
-    have too many labels.
+    Returns the labels and notes as they are stored then, by the ids of those of the servers that
+    exist. Raises InvalidMessage when a database would have too many labels.
 
     Args:
         request: Tells who changes them.
@@ -135,12 +136,12 @@ async def relabel(
     found = services(request)
     at, by = found.clock(), author_of(request)
     with audited(request, f"changed labels ({_summary(asked)}) of", ", ".join(ids)):
-        there = await found.calls.change(
+        stored = await found.calls.change(
             found.store.labels.change, ids, asked, at=at, by=by, seen=seen
         )
-        if must_exist and not there:
+        if must_exist and not stored:
             raise _no_such_server(ids[0])
-    return there
+    return stored
 
 
 def _summary(asked: Relabelling) -> str:

@@ -188,9 +188,14 @@ async def revoke_key(request: Request, fields: Fields) -> RedirectResponse:
     """Revoke a key, and forget (delete) its servers if the checkbox for that is ticked."""
     forgets = "also" in fields
     key = await admin_api.revoke(request, again=forgets)
-    notice = f"The key {key.name} was revoked."
+    text, link = f"The key {key.name} was revoked.", None
     if forgets:
-        notice += f" Servers that were forgotten: {await admin_api.forget(request, key)}."
+        forgotten, is_more = await admin_api.forget(request, key)
+        text += f" Servers that were forgotten: {forgotten}."
+        if is_more:
+            text += " Then the database did not answer, so that others may be left."
+            link = f"keyring/{key.id}/revoke"
+    notice = cookies.Notice(text=text, link=link, label="Forget the others")
     return redirect(request, "/keyring", notice=notice)
 
 

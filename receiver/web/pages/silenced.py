@@ -1,5 +1,6 @@
 """Which servers are silenced: nobody is told of their alarms, which are kept and shown."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -10,12 +11,15 @@ from contract import ServerRecord
 from receiver.domain.alerts.values import Silence
 from receiver.domain.alerts.windows import active
 from receiver.domain.databases import NOTHING_NOTED, Noted
+from receiver.domain.errors import StoreUnavailable
 from receiver.domain.filter_text import FilterText
 from receiver.web.context import Services
 from receiver.web.cookies import Notice
 from receiver.web.pages.wording import brief, duration, exactly
 
 __all__ = ["Silenced", "Window", "silence_notice", "silenced_now", "silences_notice"]
+
+_log = logging.getLogger(__name__)
 
 
 class Window(NamedTuple):
@@ -78,11 +82,19 @@ async def silenced_now(found: Services) -> Silenced:
 
 
 async def silence_notice(found: Services, silence: Silence) -> Notice:
-    """What a page says after a silence by a filter was made: of which servers, and until when."""
-    matching = FilterText.parse(silence.query)
-    number = await found.calls.read(found.store.servers.count, matching.to_filter())
+    """
+    What a page says after a silence by a filter was made: of which servers, and until when.
+
+    If the database does not answer by now, it does not say how many servers these are.
+    """
     which = f" that match {brief(silence.query, _LONGEST_QUERY)}" if silence.query else ""
-    whom = f"All servers{which}, {number:,} now,"
+    matching = FilterText.parse(silence.query).to_filter()
+    try:
+        number = await found.calls.read(found.store.servers.count, matching)
+        whom = f"All servers{which}, {number:,} now,"
+    except StoreUnavailable as error:
+        _log.warning("The servers of a silence that was made are not counted: %s", error)
+        whom = f"All servers{which}"
     if silence.cron is not None and silence.duration is not None:
         lasts = duration(silence.duration.total_seconds())
         says = f"{whom} will be silenced again and again, each time for {lasts}"

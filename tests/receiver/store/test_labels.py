@@ -25,7 +25,7 @@ DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "productio
 def change(fleet: Watched, *ids: str, **asked: Any) -> list[str]:
     """Change the labels and notes of the databases of some servers."""
     wanted = Relabelling.of(asked)
-    return fleet.store.labels.change([*ids], wanted, at=fleet.now, by="Ada")
+    return [*fleet.store.labels.change([*ids], wanted, at=fleet.now, by="Ada")]
 
 
 def said_of(fleet: Watched, server_id: str) -> tuple[tuple[str, ...], str]:

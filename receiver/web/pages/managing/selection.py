@@ -7,9 +7,10 @@ asks for what else must be known. Only the form of that page changes something; 
 it is answered with a redirect: to the part of the list from which somebody came, with its filters.
 """
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from attrs import evolve, field, frozen
@@ -18,8 +19,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from contract import InvalidMessage, Problem
+from receiver.domain.alerts.values import Silence
 from receiver.domain.databases import Relabelling, labels_in
-from receiver.domain.errors import Refusal
+from receiver.domain.errors import OutcomeUnknown, Refusal, StoreUnavailable
 from receiver.domain.filter_text import MAX_LENGTH, FilterText
 from receiver.domain.forgetting import FORGETTABLE, Forgettable
 from receiver.domain.keys import Key, Power
@@ -36,6 +38,10 @@ from receiver.web.problems import refusal
 from receiver.web.requests import form_pairs
 
 __all__ = ["routes"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 MOST_FORGOTTEN = 5000
 """About how many servers one form forgets at most."""
@@ -213,6 +219,29 @@ def _changing(name: str) -> Callable[[Request], Awaitable[Response]]:
     return change
 
 
+async def _as_far_as_possible(steps: AsyncIterator[T]) -> tuple[list[T], str]:
+    """
+    Do something in several transactions, each of which is a step of an iterator.
+
+    Returns what each step has returned, and a sentence for the notice if not all of them were
+    made, because the database has failed after the first one; otherwise it is empty. Raises
+    StoreUnavailable if it fails before, and OutcomeUnknown when it is not known whether the last
+    step was made.
+    """
+    done: list[T] = []
+    try:
+        async for each in steps:
+            done.append(each)  # noqa: PERF401 - it must have what came before an error
+    except OutcomeUnknown:
+        raise
+    except StoreUnavailable as error:
+        if not done:
+            raise
+        _log.warning("Some servers that were to be changed are not: %s", error)
+        return done, " Then the database did not answer: choose the others again."
+    return done, ""
+
+
 async def _read(request: Request) -> Selection:
     """Read a form, and check its CSRF token."""
     pairs = await form_pairs(
@@ -290,11 +319,21 @@ async def _silence(request: Request, selection: Selection) -> cookies.Notice:
         "reason": selection.fields.get("reason") or "maintenance",
         "duration_seconds": int(minutes) * 60 if minutes.isdecimal() else minutes,
     }
-    made = [
-        await changes.make_silence(request, {**asked, **which}) for which in _silences(selection)
-    ]
+    wanted = _silences(selection)
+
+    async def steps() -> AsyncIterator[Silence]:
+        for which in wanted:
+            yield await changes.make_silence(request, {**asked, **which})
+
+    made, stopped = await _as_far_as_possible(steps())
     if selection.query is not None:
         return await silence_notice(services(request), made[0])
+    if stopped:
+        return silences_notice(
+            made,
+            "The database did not answer after "
+            f"{len(made)} of {len(wanted)} silences, whose servers are silenced",
+        )
     number = len(selection.ids)
     whom = "1 server is" if number == 1 else f"{number:,} servers are"
     return silences_notice(made, f"{whom} silenced")
@@ -351,15 +390,19 @@ async def _hand_over(request: Request, selection: Selection) -> str:
         batches.append([*ids, *(node.server_id for each in nodes.values() for node in each)])
     if key is not None:
         _must_cover(request, key, [each for ids in batches for each in ids])
-    handed = 0
-    for ids in batches:
-        to = key_id or "whoever comes next"
-        with audited(request, f"handed over to {to} the servers", ", ".join(ids)):
-            handed += len(await found.calls.change(found.store.servers.hand_over, ids, key_id))
+    to = key_id or "whoever comes next"
+
+    async def steps() -> AsyncIterator[int]:
+        for ids in batches:
+            with audited(request, f"handed over to {to} the servers", ", ".join(ids)):
+                handed = await found.calls.change(found.store.servers.hand_over, ids, key_id)
+            yield len(handed)
+
+    counts, stopped = await _as_far_as_possible(steps())
     whom = "are unowned now: each belongs to the next key that writes it"
     if key is not None:
         whom = f"belong to the key {key.name} now"
-    return f"{handed:,} servers, with the nodes of their databases, {whom}."
+    return f"{sum(counts):,} servers, with the nodes of their databases, {whom}.{stopped}"
 
 
 def _must_cover(request: Request, key: Key, ids: Sequence[str]) -> None:
@@ -388,10 +431,13 @@ async def _label(request: Request, selection: Selection) -> str:
     asked = Relabelling.of(
         {name: labels_in(selection.fields.get(name, "")) for name in ("add", "remove")}
     )
-    changed = 0
-    async for ids in selection.batches(request):
-        changed += len(await relabel(request, ids, asked, must_exist=False))
-    return f"The labels of the databases of {changed:,} servers were changed."
+
+    async def steps() -> AsyncIterator[int]:
+        async for ids in selection.batches(request):
+            yield len(await relabel(request, ids, asked, must_exist=False))
+
+    counts, stopped = await _as_far_as_possible(steps())
+    return f"The labels of the databases of {sum(counts):,} servers were changed.{stopped}"
 
 
 def _servers(number: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from alerting import SECRET_KEY, Keys
 from keyring import bearer, keep, made
 from receiver.app import Tuning, create_app
-from servers import ANY_PAUSE_SECONDS, Clock, serve
+from servers import ANY_PAUSE_SECONDS, Clock, Observed, serve
 
 
 @pytest.fixture
@@ -26,14 +26,20 @@ def keys(database_url: str) -> Keys:
 
 
 @pytest.fixture
-def receiver(database_url: str, clock: Clock, keys: Keys) -> Iterator[httpx.Client]:
-    """A receiver that may send messages to this machine; the client sends the admin's key."""
+def app(database_url: str, clock: Clock) -> Observed:
+    """A receiver that may send messages to this machine."""
     environ = {
         "FLEET_DATABASE_URL": database_url,
         "FLEET_SECRET_KEY": SECRET_KEY,
         "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
     }
     tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05, alert_seconds=0.05)
-    with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
+    return Observed(create_app(environ=environ, clock=clock, tuning=tuning))
+
+
+@pytest.fixture
+def receiver(app: Observed, keys: Keys) -> Iterator[httpx.Client]:
+    """A client of the receiver, which sends the admin's key."""
+    with serve(app) as client:
         client.headers.update(bearer(keys.admin))
         yield client

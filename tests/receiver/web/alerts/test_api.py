@@ -13,10 +13,11 @@ import messages
 from alerting import Keys, fill
 from client import PhoneHomeClient, Refused
 from keyring import bearer
+from outages import away
 from receiver.app import create_app
 from receiver.store import SqlStore
 from receiver.web import api, openapi
-from servers import Clock, serve, wait_until
+from servers import Clock, Observed, serve, wait_until
 from sinks import HttpSink, closed_port, http_sink
 from telling import NOON, delivery
 from watched import Watched
@@ -205,6 +206,19 @@ def test_unknown_channel_rule_silence_or_delivery_is_not_found(receiver: httpx.C
 
         found = [(each.status_code, each.json()["code"]) for each in answers]
         assert [(404, "not_found")] * 8 == found, identity
+
+
+def test_test_that_was_sent_is_told_although_it_cannot_be_stored(
+    receiver: httpx.Client, app: Observed, sink: HttpSink
+) -> None:
+    channel_id = new_channel(receiver, address={"url": f"{sink.url}/hook"})
+
+    with away(app.services.store.alerts, "enqueue"):
+        answer = receiver.post(f"/channels/{channel_id}/test")
+
+    assert (200, "delivered") == (answer.status_code, answer.json()["status"])
+    assert 1 == len(sink.received)
+    assert 0 == receiver.get("/deliveries").json()["count"]
 
 
 # Rules
@@ -398,6 +412,25 @@ def test_new_silence_by_an_agent_replaces_the_earlier_one(
     assert "2026-01-31T12:07:00Z" == found[1]["ends_at"]
 
 
+def test_new_silence_replaces_the_one_before_in_one_transaction(
+    receiver: httpx.Client, app: Observed, clock: Clock
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    path = "/servers/acme_web-1/silence"
+    receiver.post(path, json={"minutes": 30}).raise_for_status()
+    clock.advance(60)
+
+    with away(app.services.store.alerts, "end_silence"):
+        answer = receiver.post(path, json={"minutes": 5})
+
+    (left,) = receiver.get("/silences").json()["silences"]
+    assert (201, left["id"]) == (answer.status_code, answer.json()["id"])
+    events = receiver.get("/events?kind=silenced").json()["events"]
+    assert ["2026-01-31T12:01:00Z", "2026-01-31T12:06:00Z", "2026-01-31T12:30:00Z"] == [
+        each["details"]["until"] for each in events
+    ]
+
+
 def test_full_list_of_silences_accepts_a_replacement(
     receiver: httpx.Client, keys: Keys, engine: Engine
 ) -> None:
@@ -494,6 +527,21 @@ def test_alarm_is_acknowledged_once(down: httpx.Client, clock: Clock) -> None:
     (event,) = down.get("/servers/b/events?kind=acknowledged").json()["events"]
     assert {"kind": "down", "by": "admin"} == event["details"]
     check(acknowledged, "/alarms/{alarm_id}/acknowledge")
+
+
+def test_acknowledgement_is_told_although_the_alarm_cannot_be_read_again(
+    down: httpx.Client, app: Observed
+) -> None:
+    (alarm,) = down.get("/alarms?server_id=b&open=true").json()["alarms"]
+
+    with away(app.services.store.alerts, "alarm", after=1):
+        answer = down.post(f"/alarms/{alarm['id']}/acknowledge")
+
+    (stored,) = down.get("/alarms?server_id=b&open=true").json()["alarms"]
+    names = ("id", "acknowledged_by", "acknowledged_at")
+    assert 200 == answer.status_code
+    assert [stored[name] for name in names] == [answer.json()[name] for name in names]
+    assert "admin" == stored["acknowledged_by"]
 
 
 def test_alarm_that_is_over_cannot_be_acknowledged(down: httpx.Client) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import Engine, make_url, text
 
 import messages
 from keyring import bearer, keep, made
+from outages import away
 from receiver.app import Tuning, create_app
 from receiver.domain.keys import Key, Power
 from receiver.store import SqlStore
@@ -29,7 +30,7 @@ from receiver.store.credentials.sessions import Sessions
 from receiver.web.pages.wording import SCOPES
 from receiver.web.routing import Guarded
 from receiver.web.sse import event_stream
-from servers import ANY_PAUSE_SECONDS, DIRECT, Clock, serve, wait_until
+from servers import ANY_PAUSE_SECONDS, DIRECT, Clock, Observed, serve, wait_until
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ASKS = 'id="asks"'
@@ -1262,6 +1263,25 @@ def test_sign_in_and_out_fail_while_the_database_is_unavailable(
         assert "The fleet cannot be read right now" == title(answers[0])
         assert "store_unavailable" == answers[1].json()["code"]
         assert 200 == receiver.get("/").status_code
+
+
+@pytest.mark.parametrize("method", ["begin", "end"])
+def test_person_stays_signed_in_when_the_database_fails_while_they_sign_in_again(
+    sqlite_url: str, clock: Clock, method: str
+) -> None:
+    viewer, token = made("viewer")
+    keep(sqlite_url, viewer)
+    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS)
+    app = Observed(
+        create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock, tuning=tuning)
+    )
+    with serve(app) as receiver:
+        signed_in(receiver, token)
+        form = form_of(receiver.get("/sign-in"), action="sign-in")
+        with away(app.services.store.sessions, method):
+            answer = receiver.post("/sign-in", data={**form, "key": token})
+
+        assert [503, 200] == [answer.status_code, receiver.get("/").status_code]
 
 
 # Event streams end with the key or session that opened them
