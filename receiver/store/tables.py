@@ -144,18 +144,34 @@ class Json(TypeDecorator[Any]):
         return None if value is None else structure(value, self.kind)
 
 
-class TextList(TypeDecorator[Iterable[str]]):
-    """Texts as one parameter: an array for PostgreSQL, JSON for SQLite, which has no arrays."""
+class ValueList(TypeDecorator[Iterable[str] | Iterable[int]]):
+    """
+    Values as one parameter: an array for PostgreSQL, JSON for SQLite, which has no arrays.
+
+    Args:
+        each: The type of each value: `Text`, or `BigInteger` for whole numbers.
+    """
 
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(ARRAY(Text()) if _has_arrays(dialect) else Text())
+    def __init__(self, each: type[Text] | type[BigInteger]) -> None:
+        super().__init__()
+        self.each = each
 
-    def process_bind_param(self, value: Iterable[str] | None, dialect: Dialect) -> Any:
-        texts = [*(value or ())]
-        return texts if _has_arrays(dialect) else orjson.dumps(texts).decode()
+    @classmethod
+    def of(cls, column: ColumnElement[Any]) -> "ValueList":
+        """The type of a list of values of a column."""
+        return cls(BigInteger if isinstance(column.type, Integer) else Text)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(self.each()) if _has_arrays(dialect) else Text())
+
+    def process_bind_param(
+        self, value: Iterable[str] | Iterable[int] | None, dialect: Dialect
+    ) -> Any:
+        values = [*(value or ())]
+        return values if _has_arrays(dialect) else orjson.dumps(values).decode()
 
 
 def _has_arrays(dialect: Dialect) -> bool:
@@ -170,30 +186,30 @@ class _Among(FunctionElement[Any]):
 
 @compiles(_Among, "sqlite")
 def _among_sqlite(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
-    column, texts = (compiler.process(each, **options) for each in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - compiled SQL
+    column, values = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - compiled SQL
 
 
 @compiles(_Among, "postgresql")
 def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
-    column, texts = (compiler.process(each, **options) for each in element.clauses)
-    return f"{column} = ANY ({texts})"
+    column, values = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} = ANY ({values})"
 
 
 def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[Any]:
     """
-    The condition that a text column equals one of the texts in a list, however long the list is.
+    The condition that a column equals one of the values in a list, however long the list is.
 
-    The whole list is one bound parameter with the name `parameter`, and is given when the query is
-    executed. `column.in_(...)` would bind one parameter for each text, and PostgreSQL takes 65,535
-    parameters at most.
+    The column contains texts or whole numbers. The whole list is one bound parameter with the name
+    `parameter`, and is given when the query is executed. `column.in_(...)` would bind one parameter
+    for each value, and PostgreSQL takes 65,535 parameters at most.
     """
-    return _Among(column, bindparam(parameter, type_=TextList))
+    return _Among(column, bindparam(parameter, type_=ValueList.of(column)))
 
 
 def among_these(column: ColumnElement[Any], texts: Collection[str]) -> ColumnElement[Any]:
     """The condition that a text column equals one of `texts`, which are bound as one parameter."""
-    return _Among(column, bindparam(None, texts, type_=TextList, unique=True))
+    return _Among(column, bindparam(None, texts, type_=ValueList(Text), unique=True))
 
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")

@@ -7,10 +7,10 @@ or deletes. So no profile is deleted while another transaction gives it to a ser
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, Delete, delete, exists, select, text
+from sqlalchemy import Connection, delete, exists, select, text
 
 from receiver.domain.lists.profiles import Profile
-from receiver.store.tables import profiles, servers
+from receiver.store.tables import among, profiles, servers
 
 __all__ = ["drop_profiles", "write_profiles"]
 
@@ -35,7 +35,7 @@ def write_profiles(
         rows = [{"id": number, **wanted[number]._asdict()} for number in missing]
         connection.execute(_INSERT, rows)
     if unwanted:
-        connection.execute(_delete_unused(unwanted))
+        connection.execute(_DELETE_UNUSED, {"ids": sorted(unwanted)})
 
 
 def drop_profiles(connection: Connection, left: Iterable[Profile]) -> None:
@@ -45,16 +45,18 @@ def drop_profiles(connection: Connection, left: Iterable[Profile]) -> None:
 
 def _locked(connection: Connection, ids: Collection[int]) -> set[int]:
     """Lock the rows of those profiles that are stored, all in one order; returns their ids."""
-    found = select(profiles.c.id).where(profiles.c.id.in_(sorted(ids))).order_by(profiles.c.id)
-    return {*connection.execute(found.with_for_update()).scalars()}
+    return {*connection.execute(_LOCK, {"ids": sorted(ids)}).scalars()}
 
 
-def _delete_unused(ids: Collection[int]) -> Delete:
-    return delete(profiles).where(
-        profiles.c.id.in_(sorted(ids)), ~exists().where(servers.c.profile == profiles.c.id)
-    )
-
-
+_LOCK = (
+    select(profiles.c.id)
+    .where(among(profiles.c.id, "ids"))
+    .order_by(profiles.c.id)
+    .with_for_update()
+)
+_DELETE_UNUSED = delete(profiles).where(
+    among(profiles.c.id, "ids"), ~exists().where(servers.c.profile == profiles.c.id)
+)
 # An update that changes nothing, for the lock of a row that another transaction has just inserted.
 _INSERT = text(
     f"INSERT INTO profiles (id, {', '.join(Profile._fields)}) "  # noqa: S608 - constants

@@ -19,7 +19,7 @@ from receiver.domain.agents.registry import (
 from receiver.domain.queries import LISTED, Filter, Rank, index_text
 from receiver.store.indexes.conditions import apply_filter
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, events, facets, servers
+from receiver.store.tables import among, among_these, events, facets, servers
 
 __all__ = ["claims_like", "claims_of", "identities_of", "registered"]
 
@@ -133,7 +133,7 @@ def _matching(connection: Connection, asked: Listing) -> Select[Any]:
                 servers.c.first_seen >= since,
                 servers.c.registered_at >= since,
                 servers.c.state_since >= since,
-                servers.c.owner.in_(asked.lapsed),
+                among_these(servers.c.owner, asked.lapsed),
                 _LAST_EVENT >= since,
             )
         )

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from contract import EventKind, Heartbeat
 from keyring import made
+from receiver.domain.agents.registry import EntryFilter, Listing
 from receiver.domain.databases.silence import Rules
 from receiver.domain.forgetting import Stage
 from receiver.domain.keys import Key
@@ -153,6 +154,20 @@ def test_flapping_servers_are_counted_without_those_of_lapsed_keys(fleet: Watche
     revoke(fleet, key)
 
     assert (0, 3, 1) == (before, flapping, fleet.store.servers.vitals(fleet.now).flapping)
+
+
+def test_entries_of_more_lapsed_keys_than_sql_parameters_are_found(fleet: Watched) -> None:
+    """PostgreSQL takes 65,535 parameters at most, SQLite 32,766."""
+    key = new_key(fleet)
+    beat(fleet, key, "a", endpoint_url="https://acme.example/mcp")
+    beat(fleet, new_key(fleet), "b", endpoint_url="https://acme.example/mcp")
+    since = fleet.now + timedelta(seconds=1)
+    lapsed = [*(f"key {n}" for n in range(70_000)), key.id]
+    asked = Listing(matching=EntryFilter(updated_since=since), after=None, limit=10, lapsed=lapsed)
+
+    found = fleet.store.servers.registered(asked)
+
+    assert ["a"] == [each.record.server_id for each in found]
 
 
 @pytest.mark.parametrize("query", [LAPSED, ACTIVE])

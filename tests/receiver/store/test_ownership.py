@@ -6,17 +6,20 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from sqlalchemy import make_url
+from sqlalchemy import make_url, select
 
 from contract import Event, EventKind, Heartbeat, Registration
 from keyring import made
 from receiver.domain.errors import Refusal, StoreUnavailable
 from receiver.domain.keys import Key
+from receiver.domain.lists.profiles import Profile
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import EventFilter
 from receiver.domain.rate_limits import RateLimits
 from receiver.store import SqlStore
+from receiver.store.indexes import drop_profiles, write_profiles
 from receiver.store.ownership import RefusedWrites
+from receiver.store.tables import profiles
 from servers import Clock
 from watched import Watched
 
@@ -580,3 +583,25 @@ def test_hand_over_takes_more_servers_than_sql_parameters(store: SqlStore) -> No
     handed = store.servers.hand_over([f"s{n}" for n in range(70_000)], key.id)
 
     assert (["s69999"], key.id) == (handed, store.servers.owner("s69999"))
+
+
+def test_more_profiles_than_sql_parameters_are_written_and_deleted(store: SqlStore) -> None:
+    """As when an administrator hands over so many servers, each with a profile of its own."""
+    new, left = (
+        [Profile("", None, None, None, f"{owner} {n}", None) for n in range(number)]
+        for owner, number in (("new", 10_000), ("old", 60_000))
+    )
+    write = store.transactions.write
+    write(lambda connection: write_profiles(connection, [new[-1], left[0], left[-1]]))
+
+    write(lambda connection: write_profiles(connection, new, left))
+    written = owners_of_profiles(store)
+    write(lambda connection: drop_profiles(connection, [*left, *new]))
+
+    assert sorted(str(each.owner) for each in new) == written
+    assert [] == owners_of_profiles(store)
+
+
+def owners_of_profiles(store: SqlStore) -> list[str]:
+    with store.transactions.read() as connection:
+        return sorted(connection.execute(select(profiles.c.owner)).scalars())
