@@ -306,6 +306,43 @@ def test_newest_server_that_is_up_is_the_successor(fleet: Watched) -> None:
     assert [("rebuilt", "first")] == fleet.told()
 
 
+@pytest.mark.parametrize(("pause", "silence"), [(601, 121), (676, 136)])
+def test_older_server_is_not_rebuilt_when_the_newer_one_went_on_for_as_long(
+    fleet: Watched, pause: float, silence: float
+) -> None:
+    """Both registered after the pause, and the older one is the first that is heard again."""
+    one = {"database_uuid": "u"}
+    fleet.beat("a", **one)
+    fleet.sweep()
+    fleet.register("a", "b", **one)
+    fleet.sweep()
+    fleet.clock.advance(pause)
+    fleet.register("a", "b", **one)
+    fleet.sweep()
+    fleet.clock.advance(silence)
+    fleet.beat("a", **one)
+    fleet.sweep()
+
+    assert ([], ["a", "b"]) == (fleet.told(), fleet.ids())
+    assert ("up", "new") == (fleet.state("a"), fleet.state("b"))
+
+
+def test_silent_server_is_not_rebuilt_after_it_changed_its_stage(fleet: Watched) -> None:
+    one = {"database_uuid": "u"}
+    fleet.beat("a", "b", **one)
+    fleet.sweep()
+    fleet.clock.advance(136)
+    fleet.beat("a", "b", **one)
+    fleet.sweep()
+    fleet.beat("a", odoo_stage="dev", heartbeat_interval_seconds=10.0)
+    fleet.sweep()
+    fleet.clock.advance(50)
+    fleet.sweep()
+
+    assert ([("updated", "a"), ("late", "a")], ["a", "b"]) == (fleet.told(), fleet.ids())
+    assert ("late", "up") == (fleet.state("a"), fleet.state("b"))
+
+
 def test_concurrent_sweeps_of_two_stores_record_each_rebuild_once(
     store: SqlStore, other: SqlStore
 ) -> None:
