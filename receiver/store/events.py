@@ -3,10 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from itertools import starmap
 from typing import Any
 
 import orjson
 from attrs import evolve
+from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -28,7 +30,7 @@ from receiver.domain.instants import microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
 from receiver.store.dialects import Dialect
 from receiver.store.indexes.conditions import apply_conditions, conditions_of
-from receiver.store.tables import events, servers
+from receiver.store.tables import columns_of, events, servers
 from receiver.store.transactions import Transactions
 
 __all__ = [
@@ -149,7 +151,7 @@ class Events:
         """
         with self._transactions.read() as connection:
             query = _newest(connection, matching, before, _BRIEF).limit(limit)
-            return [Brief(*row) for row in connection.execute(query)]
+            return [Brief._make(row) for row in connection.execute(query)]
 
     def by_ids(self, ids: Collection[int], *, max_bytes: int) -> Mapping[int, RecordedEvent]:
         """
@@ -308,13 +310,14 @@ def _page(
     found: list[RecordedEvent] = []
     size = 0
     with closing(rows):
-        for number, at, kind, server_id, details in rows:
-            size += len(details) + _FRAME_BYTES
+        for row in starmap(_Whole, rows):
+            size += len(row.details) + _FRAME_BYTES
             is_full = max_bytes is not None and size > max_bytes
             if found and (is_full or len(found) == limit):
                 return EventPage(found, found[-1].id)
-            event = Event(kind=kind, at=at, server_id=server_id, details=orjson.loads(details))
-            found.append(RecordedEvent(number, event))
+            details = orjson.loads(row.details)
+            event = Event(kind=row.kind, at=row.at, server_id=row.server_id, details=details)
+            found.append(RecordedEvent(row.id, event))
     return EventPage(found, None)
 
 
@@ -363,15 +366,23 @@ the last such event, because the clocks of receivers may differ a little. Withou
 is no row.
 """
 
-_BRIEF: Sequence[ColumnElement[Any]] = (
-    events.c.id,
-    events.c.at,
-    events.c.kind,
-    events.c.server_id,
-)
-"""The columns that a `Brief` is made of, in its order."""
 
-_WHOLE: Sequence[ColumnElement[Any]] = (*_BRIEF, cast(events.c.details, Text).label("details"))
+class _Whole(Struct, gc=False):
+    """A row of the table `events`; its details are JSON."""
+
+    id: int
+    at: datetime
+    kind: EventKind
+    server_id: str | None
+    details: str
+
+
+_BRIEF: Sequence[ColumnElement[Any]] = columns_of(Brief._fields, events)
+"""The columns that a `Brief` is made of."""
+
+_WHOLE: Sequence[ColumnElement[Any]] = columns_of(
+    _Whole.__struct_fields__, events, details=cast(events.c.details, Text)
+)
 """The columns that an event is made of."""
 
 _LAST_OF_KIND = (

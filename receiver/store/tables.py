@@ -58,6 +58,7 @@ __all__ = [
     "among_these",
     "annotations",
     "catalogues",
+    "columns_of",
     "commits",
     "count_of_lapsed_keys",
     "events",
@@ -210,6 +211,24 @@ def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[Any]:
 def among_these(column: ColumnElement[Any], texts: Collection[str]) -> ColumnElement[Any]:
     """The condition that a text column equals one of `texts`, which are bound as one parameter."""
     return _Among(column, bindparam(None, texts, type_=ValueList(Text), unique=True))
+
+
+def columns_of(
+    names: Iterable[str], table: Table, **others: ColumnElement[Any]
+) -> list[ColumnElement[Any]]:
+    """
+    The columns of a query, in the order of `names`.
+
+    If these are the names of the fields of a class, the columns of a row can be passed to the class
+    in their order, which is several times as fast as to pass them by keyword.
+
+    Args:
+        names: The names of the columns.
+        table: The table that has the columns.
+        others: What to select for those names that `table` does not have, or has with other
+            values.
+    """
+    return [others[each].label(each) if each in others else table.c[each] for each in names]
 
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")

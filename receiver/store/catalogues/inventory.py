@@ -44,33 +44,34 @@ class Inventory:
     def tool_counts(self) -> ToolCounts:
         """How many servers have which set of tool names and which catalogue (their description)."""
         with self._transactions.read() as connection:
-            total, offering = connection.execute(_TOTALS).one()
+            totals = connection.execute(_TOTALS).one()
             sets = connection.execute(SETS, {"most": MOST_SETS}).all()
             catalogues = connection.execute(CATALOGUES, {"most": MOST_SETS}).all()
         toolsets: Counter[int] = Counter()
         stages: dict[str, dict[int | None, int]] = {}
-        for stage, toolset, count in sets:
-            stages.setdefault(stage, {})[toolset] = count
-            if toolset is not None:
-                toolsets[toolset] += count
+        for row in sets:
+            stages.setdefault(row.stage, {})[row.toolset] = row.servers
+            if row.toolset is not None:
+                toolsets[row.toolset] += row.servers
         return ToolCounts(
-            servers=total,
-            offering=offering,
+            servers=totals.servers,
+            offering=totals.offering,
             toolsets=dict(toolsets.most_common()),
             stages=stages,
-            catalogues={row[0]: row[1] for row in catalogues},
+            catalogues={row.catalogue: row.servers for row in catalogues},
         )
 
     def running(self) -> Sequence[Running]:
         """How many servers run the same versions in the same stage, the most frequent first."""
         with self._transactions.read() as connection:
-            return [Running._make(row) for row in connection.execute(_RUNNING, {"most": MOST_SETS})]
+            found = connection.execute(_RUNNING, {"most": MOST_SETS}).mappings()
+            return [Running(**row) for row in found]
 
     def names(self, ids: Collection[int]) -> Mapping[int, Sequence[str]]:
         """The names in sets of tool names, by the id of the set, if it still exists."""
         with self._transactions.read() as connection:
             rows = connection.execute(_NAMES.where(toolsets.c.id.in_(ids))).all()
-        return {toolset: names for toolset, names in rows if names is not None}
+        return {row.id: row.names for row in rows if row.names is not None}
 
     def texts(self, ids: Collection[str]) -> Mapping[str, str]:
         """The tools of catalogues as JSON, by the id of the catalogue, if it still exists."""
@@ -101,10 +102,10 @@ _alike = (
 _number = cast(func.sum(_alike.c.number), BigInteger)
 _of_profiles = _alike.join(profiles, profiles.c.id == _alike.c.profile)
 _TOTALS = select(
-    func.coalesce(_number, 0),
+    func.coalesce(_number, 0).label("servers"),
     func.coalesce(
         cast(func.sum(case((profiles.c.toolset.is_not(None), _alike.c.number))), BigInteger), 0
-    ),
+    ).label("offering"),
 ).select_from(_of_profiles)
 
 
@@ -112,26 +113,33 @@ def _begin(column: Any) -> Any:
     return func.substr(func.coalesce(column, ""), 1, _LONGEST)
 
 
-def _grouped(*columns: Any) -> Select[Any]:
-    """Count the servers in lists by what is in their profiles; the most frequent come first."""
+def _grouped(**columns: Any) -> Select[Any]:
+    """
+    Count the servers in lists by what is in their profiles; the most frequent come first.
+
+    A row has the names of `columns`, and the number as `servers`.
+    """
+    by = columns.values()
     return (
-        select(*columns, _number)
+        select(*(each.label(name) for name, each in columns.items()), _number.label("servers"))
         .select_from(_of_profiles)
-        .group_by(*columns)
-        .order_by(_number.desc(), *columns)
+        .group_by(*by)
+        .order_by(_number.desc(), *by)
         .limit(bindparam("most", type_=Integer))
     )
 
 
-SETS = _grouped(_begin(profiles.c.stage), profiles.c.toolset)
+SETS = _grouped(stage=_begin(profiles.c.stage), toolset=profiles.c.toolset)
 """The query that counts the servers in lists by stage and set of tool names."""
 
 _RUNNING = _grouped(
-    _begin(profiles.c.odoo_version), _begin(profiles.c.version), _begin(profiles.c.stage)
+    odoo_version=_begin(profiles.c.odoo_version),
+    version=_begin(profiles.c.version),
+    stage=_begin(profiles.c.stage),
 )
 _described = func.count()
 CATALOGUES = (
-    select(servers.c.catalogue, _described)
+    select(servers.c.catalogue, _described.label("servers"))
     .where(_is_described)
     .group_by(servers.c.catalogue)
     .order_by(_described.desc(), servers.c.catalogue)
@@ -145,7 +153,8 @@ _NAMES = select(
     select(_holder.c.capabilities)
     .where(_holder.c.toolset == toolsets.c.id)
     .limit(1)
-    .scalar_subquery(),
+    .scalar_subquery()
+    .label("names"),
 )
 """The names in sets of tool names, as one of the servers that have the set lists them."""
 

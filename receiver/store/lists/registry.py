@@ -19,7 +19,7 @@ from receiver.domain.agents.registry import (
 from receiver.domain.queries import LISTED, Filter, Rank, index_text
 from receiver.store.indexes.conditions import apply_filter
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, among_these, events, facets, servers
+from receiver.store.tables import among, among_these, columns_of, events, facets, servers
 
 __all__ = ["claims_like", "claims_of", "identities_of", "registered"]
 
@@ -102,7 +102,7 @@ def identities_of(connection: Connection, whose: Iterable[Whose]) -> Sequence[Id
         *(connection.execute(_OF_DATABASES, {"databases": [*databases]}) if databases else ()),
         *(connection.execute(_OF_SERVERS, {"ids": [*ids]}) if ids else ()),
     ]
-    return [Identity(*row) for row in found]
+    return [Identity._make(row) for row in found]
 
 
 def _matching(connection: Connection, asked: Listing) -> Select[Any]:
@@ -148,11 +148,16 @@ def _found(record: ServerRecord, row: Any) -> FoundServer:
 
 
 def _claim(row: Any) -> Claim:
-    *same, twin_of, first_seen, _, _ = row
     return Claim(
-        identity=Identity(*same),
-        twin_of=twin_of,
-        first_seen=first_seen,
+        identity=Identity(
+            server_id=row.server_id,
+            database=row.database,
+            database_uuid=row.database_uuid,
+            stage=row.stage,
+            owner=row.owner,
+        ),
+        twin_of=row.twin_of,
+        first_seen=row.first_seen,
         is_gone=row.superseded_by is not None or row.state is State.LEFT,
         is_heard=row.state.is_heard,
     )
@@ -170,25 +175,16 @@ _FOUND = select(
     servers.c.server_id, servers.c.revision, servers.c.owner, _LAST_EVENT.label("last_event")
 )
 _may_be_entry = and_(servers.c.endpoint_url.is_not(None), servers.c.node_of.is_(None))
+_of_identity = columns_of(Identity._fields, servers, stage=servers.c.odoo_stage)
 _CLAIM = select(
-    servers.c.server_id,
-    servers.c.database,
-    servers.c.database_uuid,
-    servers.c.odoo_stage,
-    servers.c.owner,
+    *_of_identity,
     servers.c.twin_of,
     servers.c.first_seen,
     servers.c.superseded_by,
     servers.c.state,
 ).where(_may_be_entry)
 _BY_IDS = _CLAIM.where(among(servers.c.server_id, "ids"))
-_IDENTITY = select(
-    servers.c.server_id,
-    servers.c.database,
-    servers.c.database_uuid,
-    servers.c.odoo_stage,
-    servers.c.owner,
-).where(_may_be_entry)
+_IDENTITY = select(*_of_identity).where(_may_be_entry)
 _OF_SERVERS = _IDENTITY.where(among(servers.c.server_id, "ids"))
 _OF_DATABASES = _IDENTITY.join(facets, facets.c.server_id == servers.c.server_id).where(
     facets.c.name == "database", among(facets.c.value, "databases")

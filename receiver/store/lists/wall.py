@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from receiver.domain.lists.wall import GroupCount, OnWall
 from receiver.domain.queries import Filter, Grouping
 from receiver.store.indexes.conditions import apply_filter
-from receiver.store.tables import is_of_lapsed_key, servers
+from receiver.store.tables import columns_of, is_of_lapsed_key, servers
 
 __all__ = ["on_wall", "wall_counts"]
 
@@ -32,16 +32,15 @@ def on_wall(
         now: The time. Servers whose key was revoked, or has expired by then, are left out.
         limit: How many servers are returned at most.
     """
-    query = select(
-        servers.c.server_id,
-        servers.c.database,
-        _group(by),
-        servers.c.state,
-        servers.c.state_since,
-        servers.c.flapping_since.is_not(None),
+    columns = columns_of(
+        OnWall._fields,
+        servers,
+        group=_group(by),
+        since=servers.c.state_since,
+        is_flapping=servers.c.flapping_since.is_not(None),
     )
-    query = _matching(query, matching).order_by(servers.c.server_id).limit(limit)
-    return [OnWall(*row) for row in connection.execute(query, {"now": now})]
+    query = _matching(select(*columns), matching).order_by(servers.c.server_id).limit(limit)
+    return [OnWall._make(row) for row in connection.execute(query, {"now": now})]
 
 
 def wall_counts(
@@ -59,10 +58,9 @@ def wall_counts(
     Returns an item for each pair of group and state that any server has, in no particular order.
     """
     group = _group(by)
-    query = select(group, servers.c.state, func.count()).group_by(group, servers.c.state)
-    return [
-        GroupCount(*row) for row in connection.execute(_matching(query, matching), {"now": now})
-    ]
+    columns = columns_of(GroupCount._fields, servers, group=group, servers=func.count())
+    query = _matching(select(*columns), matching).group_by(group, servers.c.state)
+    return [GroupCount._make(row) for row in connection.execute(query, {"now": now})]
 
 
 def _matching(query: Select[Any], matching: Filter) -> Select[Any]:
@@ -70,7 +68,7 @@ def _matching(query: Select[Any], matching: Filter) -> Select[Any]:
 
 
 def _group(by: Grouping) -> ColumnElement[str]:
-    return func.coalesce(servers.c[_COLUMNS[by]], "").label("in_group")
+    return func.coalesce(servers.c[_COLUMNS[by]], "")
 
 
 _COLUMNS = {
