@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from attrs import field, frozen
+from msgspec import Struct
 
 from contract import Event, EventKind, ServerRecord, State, Tool, unstructure
 from receiver.domain.instants import MICROSECOND, microseconds
@@ -349,7 +350,7 @@ class ServerPage(NamedTuple):
     previous: Place | None = None
 
 
-class Whereabouts(NamedTuple):
+class Whereabouts(Struct, frozen=True, gc=False):
     """
     The fields of a server's record for a list of addresses, such as the one for Prometheus.
 
@@ -371,7 +372,7 @@ class Whereabouts(NamedTuple):
     odoo_version: str | None
 
 
-class SignsOfLife(NamedTuple):
+class SignsOfLife(Struct, frozen=True, gc=False):
     """
     Fields of a server that tell whether it is alive now, and whether its key is valid.
 
@@ -394,16 +395,13 @@ class Reachable(NamedTuple):
     """
     The servers in a part of a list of addresses. Each server has one item in each of the two lists.
 
-    The items are plain tuples, because making objects of them takes as long as reading them from
-    the database.
-
-    Attributes:
-        whereabouts: For each server the fields of its `Whereabouts`, as a tuple.
-        signs: For each server the fields of its `SignsOfLife`, as a tuple.
+    The items are structs of msgspec, because it takes several times as long to make named tuples or
+    objects of attrs. They hold only texts, numbers and times, so they cannot be part of a reference
+    cycle, and the garbage collector need not look at them (`gc=False`).
     """
 
-    whereabouts: list[tuple[Any, ...]]
-    signs: list[tuple[Any, ...]]
+    whereabouts: list[Whereabouts]
+    signs: list[SignsOfLife]
 
 
 @frozen(kw_only=True)

@@ -26,6 +26,7 @@ from receiver.domain.queries import (
     PageRequest,
     Place,
     Reachable,
+    SignsOfLife,
     ToolsOfServer,
 )
 from receiver.service.availability import LONGEST, History
@@ -355,21 +356,21 @@ class Fleet:
         self, render: Callable[[Reachable], T], matching: Filter, after: str | None
     ) -> tuple[T, str | None]:
         found = self._store.servers.reachable(matching, after=after, limit=_AT_ONCE)
-        ids = [server_id for server_id, *_ in found.whereabouts[-1:]]
-        return render(found), ids[0] if len(found.whereabouts) == _AT_ONCE else None
+        is_last = len(found.whereabouts) < _AT_ONCE
+        return render(found), None if is_last else found.whereabouts[-1].server_id
 
-    def are_heard(self, signs: Sequence[tuple[Any, ...]]) -> list[bool]:
+    def are_heard(self, signs: Sequence[SignsOfLife]) -> list[bool]:
         """
         Tell for each server whether it is still up or new at the current time.
 
         Otherwise it has become late since its state was written to the database.
 
         Args:
-            signs: The fields of a `SignsOfLife` for each server. All these servers must have had
-                the state up or new when they were read.
+            signs: One item for each server. All these servers must have had the state up or new
+                when they were read.
         """
         now, heard_since = self._clock(), self._watchdog.heard_since
-        intervals = {interval for _, _, interval, _ in signs}
+        intervals = {each.interval_seconds for each in signs}
         limits = {each: silent_before(each, now) for each in intervals}
         # In the time before `heard_since` nobody can have been silent.
         due = {
@@ -379,8 +380,10 @@ class Fleet:
         }
         return [
             # The watchdog has judged all nodes of a database together.
-            has_nodes or interval not in due or last_seen >= due[interval]
-            for _, last_seen, interval, has_nodes in signs
+            each.has_nodes
+            or each.interval_seconds not in due
+            or each.last_seen >= due[each.interval_seconds]
+            for each in signs
         ]
 
     async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:

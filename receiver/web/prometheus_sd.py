@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from functools import lru_cache, partial
 from itertools import compress
 from operator import and_
-from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -163,7 +162,7 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
         A server is left out if the key that it belongs to was revoked or has expired. Such a server
         can no longer report its address, and if the key leaked, somebody else may have reported it.
         """
-        may_be: Iterable[bool] = [owner not in lapsed for owner, *_ in servers.signs]
+        may_be: Iterable[bool] = [each.owner not in lapsed for each in servers.signs]
         if not matching.state:
             may_be = map(and_, may_be, found.fleet.are_heard(servers.signs))
         return b",".join(filter(None, map(encoded, compress(servers.whereabouts, may_be))))
@@ -177,19 +176,17 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
 
 
 @lru_cache(maxsize=2)
-def _encoder(endpoints: Endpoints, *, with_loopback: bool) -> Callable[[tuple[Any, ...]], bytes]:
+def _encoder(endpoints: Endpoints, *, with_loopback: bool) -> Callable[[Whereabouts], bytes]:
     """
     A function that encodes the target of a server in JSON; empty if the server is no target.
-
-    Its argument is the fields of a `Whereabouts`.
 
     It remembers the targets of a large fleet, because servers seldom move.
     """
     may_be_at = partial(endpoints.include, with_loopback=with_loopback)
 
     @lru_cache(maxsize=_REMEMBERED)
-    def encoded(fields_of_server: tuple[Any, ...]) -> bytes:
-        target = target_of(Whereabouts(*fields_of_server), may_be_at=may_be_at)
+    def encoded(server: Whereabouts) -> bytes:
+        target = target_of(server, may_be_at=may_be_at)
         return b"" if target is None else orjson.dumps(target)
 
     return encoded

@@ -29,7 +29,9 @@ from receiver.domain.queries import (
     Place,
     Reachable,
     ServerPage,
+    SignsOfLife,
     Walk,
+    Whereabouts,
 )
 from receiver.domain.rows import Row
 from receiver.store.indexes.conditions import (
@@ -39,7 +41,7 @@ from receiver.store.indexes.conditions import (
     is_wide,
 )
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, servers
+from receiver.store.tables import among, columns_of, servers
 
 __all__ = ["ServerList", "reachable"]
 
@@ -254,7 +256,7 @@ def reachable(
         connection=connection, cache=cache, matching=matching, order=Order.SERVER_ID
     )
     revisions = listed.revisions(None if after is None else Place(after), limit)
-    found: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
+    found: dict[str, tuple[Whereabouts, SignsOfLife]] = {}
     for server_id, revision in revisions:
         row = cache.get(server_id)
         if row is not None and row.revision == revision:
@@ -262,54 +264,51 @@ def reachable(
     others = [server_id for server_id, _ in revisions if server_id not in found]
     size = len(_WHEREABOUTS)
     for columns in connection.execute(_REACHABLE, {"ids": others}) if others else ():
-        found[columns[0]] = (columns[:size], columns[size:])
+        whereabouts = Whereabouts(*columns[:size])
+        found[whereabouts.server_id] = (whereabouts, SignsOfLife(*columns[size:]))
     known = [found[server_id] for server_id, _ in revisions if server_id in found]
     return Reachable([each for each, _ in known], [signs for _, signs in known])
 
 
-def _reached(row: Row) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The fields of `Whereabouts` and `SignsOfLife` of a row of `servers`."""
+def _reached(row: Row) -> tuple[Whereabouts, SignsOfLife]:
+    """Where a server can be reached, and what tells whether it is alive, by its cached row."""
     record = row.record
     needs_ip = record.endpoint_url is None and record.ip_addresses is not None
-    return (
-        record.server_id,
-        record.endpoint_url,
-        record.ip_addresses.primary if needs_ip and record.ip_addresses else None,
-        record.port,
-        record.hostname,
-        record.odoo_stage,
-        record.version,
-        record.database,
-        record.odoo_version,
-    ), (
-        row.owner,
-        record.last_seen,
-        record.heartbeat_interval_seconds,
-        record.node_count > 0 or record.node_of is not None,
+    return Whereabouts(
+        server_id=record.server_id,
+        endpoint_url=record.endpoint_url,
+        ip_address=record.ip_addresses.primary if needs_ip and record.ip_addresses else None,
+        port=record.port,
+        hostname=record.hostname,
+        odoo_stage=record.odoo_stage,
+        version=record.version,
+        database=record.database,
+        odoo_version=record.odoo_version,
+    ), SignsOfLife(
+        owner=row.owner,
+        last_seen=record.last_seen,
+        interval_seconds=record.heartbeat_interval_seconds,
+        has_nodes=record.node_count > 0 or record.node_of is not None,
     )
 
 
 _last_seen = type_coerce(servers.c.last_seen, BigInteger)
 _RECORD: Columns = [servers.c[each.name] for each in fields(ServerRecord)]
 _REVISION: Columns = [servers.c.server_id, servers.c.revision]
-_WHEREABOUTS: Columns = [  # in the order of `Whereabouts`
-    servers.c.server_id,
-    servers.c.endpoint_url,
+_WHEREABOUTS: Columns = columns_of(
+    Whereabouts.__struct_fields__,
+    servers,
     # Of all addresses the primary alone, and only where it is needed: they are JSON.
-    case((servers.c.endpoint_url.is_(None), servers.c.ip_addresses["primary"].as_string())),
-    servers.c.port,
-    servers.c.hostname,
-    servers.c.odoo_stage,
-    servers.c.version,
-    servers.c.database,
-    servers.c.odoo_version,
-]
-_SIGNS_OF_LIFE: Columns = [  # in the order of `SignsOfLife`
-    servers.c.owner,
-    servers.c.last_seen,
-    servers.c.heartbeat_interval_seconds,
-    or_(servers.c.node_count > 0, servers.c.node_of.is_not(None)),
-]
+    ip_address=case(
+        (servers.c.endpoint_url.is_(None), servers.c.ip_addresses["primary"].as_string())
+    ),
+)
+_SIGNS_OF_LIFE: Columns = columns_of(
+    SignsOfLife.__struct_fields__,
+    servers,
+    interval_seconds=servers.c.heartbeat_interval_seconds,
+    has_nodes=or_(servers.c.node_count > 0, servers.c.node_of.is_not(None)),
+)
 _REACHABLE = select(*_WHEREABOUTS, *_SIGNS_OF_LIFE).where(among(servers.c.server_id, "ids"))
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import event as listened
 import strategies
 from contract import ServerRecord, State, unstructure
 from receiver.domain.databases.liveness import state_at
-from receiver.domain.queries import ALL_SERVERS, Node, Order, PageRequest
+from receiver.domain.queries import ALL_SERVERS, Node, Order, PageRequest, SignsOfLife
 from receiver.service.fleet import Fleet, Sighting
 from receiver.store import SqlStore
 from watched import Watched
@@ -60,11 +60,19 @@ def test_server_is_heard_as_long_as_it_is_not_late(
     watchdog: Any = Listening(heard_since)
     nothing: Any = None
     fleet = Fleet(nothing, nothing, nothing, clock=lambda: now, watchdog=watchdog)
-    signs = (None, record.last_seen, record.heartbeat_interval_seconds)
+    signs = [
+        SignsOfLife(
+            owner=None,
+            last_seen=record.last_seen,
+            interval_seconds=record.heartbeat_interval_seconds,
+            has_nodes=has_nodes,
+        )
+        for has_nodes in (False, True)
+    ]
 
     found = state_at(record, now, heard_since=heard_since or record.last_seen)
 
-    assert [not found.stale, True] == fleet.are_heard([(*signs, False), (*signs, True)])
+    assert [not found.stale, True] == fleet.are_heard(signs)
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def found(fleet: Watched, text: str) -> list[str]:
     )
     ids = [record.server_id for record in page.records]
     reachable = fleet.store.servers.reachable(matching, after=None, limit=100).whereabouts
-    assert ids == [server_id for server_id, *_ in reachable]
+    assert ids == [each.server_id for each in reachable]
     return ids
 
 

@@ -531,7 +531,7 @@ def listed_ids(store: SqlStore) -> tuple[list[str], bool]:
 
 def reachable_ids(store: SqlStore) -> tuple[list[str], bool]:
     found = store.servers.reachable(Filter(state="up"), after=None, limit=2)
-    ids = [server_id for server_id, *_ in found.whereabouts]
+    ids = [each.server_id for each in found.whereabouts]
     return ids, len(ids) == 2
 
 

@@ -137,8 +137,9 @@ def test_server_without_an_address_is_no_target(on_sqlite: httpx.Client, changed
 def whereabouts(record: ServerRecord) -> Whereabouts:
     is_needed = record.endpoint_url is None and record.ip_addresses is not None
     address = record.ip_addresses.primary if is_needed and record.ip_addresses else None
-    known = [getattr(record, name, address) for name in Whereabouts._fields]
-    return Whereabouts._make(known)
+    names = Whereabouts.__struct_fields__
+    known: Json = {name: getattr(record, name, address) for name in names}
+    return Whereabouts(**known)
 
 
 @given(records())

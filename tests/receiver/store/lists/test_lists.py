@@ -187,10 +187,10 @@ def reachable(store: SqlStore, wanted: FilterText) -> Iterator[str]:
     after = None
     while True:
         found = store.servers.reachable(wanted.to_filter(), after=after, limit=7).whereabouts
-        yield from (server_id for server_id, *_ in found)
+        yield from (each.server_id for each in found)
         if len(found) < 7:
             return
-        after = found[-1][0]
+        after = found[-1].server_id
 
 
 def test_pages_of_the_list_can_be_turned_in_both_directions(
