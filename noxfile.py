@@ -130,7 +130,7 @@ def lowest(session: nox.Session) -> None:
     session.env.update({"PYTHONSAFEPATH": "1", "UV_COMPILE_BYTECODE": "1"})
     session.install("--requirement", str(oldest), "--constraint", str(oldest), *groups)
     session.install("--no-deps", "--force-reinstall", str(build_wheel(session)))
-    short = ("--hypothesis-profile=portable", "-m", "not serial and not postgresql")
+    short = ("--hypothesis-profile=portable", "-m", "not serial")
     session.run("pytest", *IN_PARALLEL, *short, *(session.posargs or paths))
 
 
