@@ -83,7 +83,7 @@ def timed(timer: Timer) -> type[Careful]:
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            self.loop = TimedLoop(self.loop, timer)  # type: ignore[assignment]
+            self.loop = TimedLoop(self.loop, timer)  # type: ignore[assignment]  # passes all else on
 
         def _check_connections(self) -> None:
             super()._check_connections()
@@ -464,7 +464,7 @@ def test_client_that_does_not_read_its_answer_is_disconnected() -> None:
         head_timeout_seconds = 0.2  # an eighth of it passes between two checks
         write_timeout_seconds = 0.4
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
             super().connection_made(transport)
             self._waiting_since = None  # however late the request comes
 
@@ -500,7 +500,7 @@ class Counted(Careful):
 
     made: ClassVar[list[Careful]]
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)  # which closes others, if there are too many
         self.made.append(self)
 
@@ -552,7 +552,7 @@ def test_longest_idle_connection_is_closed_for_a_new_one(release: Callable[[], N
             [False, False, True, True, True, True],
             [False, False, False, True, True, True, True],
         ):
-            time.sleep(0.01)
+            time.sleep(0.01)  # so that each is idle for a different time
             others.append(stack.enter_context(connected(port)))
             wait_until(lambda: 3 + len(others) == len(protocol.made))
             states = [slow, kept, *others]
