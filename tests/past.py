@@ -103,7 +103,7 @@ class Past:
 
     def _sweep(self, seconds_ago: float) -> None:
         now = self._end - timedelta(seconds=seconds_ago)
-        while self._store.servers.sweep(Look(now=now, heard_since=self._begin)):
+        while self._store.watch.sweep(Look(now=now, heard_since=self._begin)):
             pass
 
 

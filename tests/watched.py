@@ -127,7 +127,8 @@ class Watched:
         self.store = store
         self._announced: list[Event] = []
         self.on_events: Callable[[], object] = lambda: None
-        store.servers._on_events = self._hear  # noqa: SLF001 - the store is older than the test
+        for part in (store.servers, store.watch):
+            part._on_events = self._hear  # noqa: SLF001 - the store is older than the test
         self.clock = Clock()
         self.heard_since = self.clock.now
         self.rules = Rules()
@@ -163,7 +164,7 @@ class Watched:
     def sweep(self) -> None:
         """Judge all servers that are due, twice: a server becomes late before it becomes down."""
         for _ in range(2):
-            while self.store.servers.sweep(self.look()):
+            while self.store.watch.sweep(self.look()):
                 pass
 
     def go_on(self, seconds: float, *alive: str, every: float = 30.0) -> None:

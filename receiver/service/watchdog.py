@@ -23,7 +23,7 @@ from receiver.domain.databases.silence import Look, Rules
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.forgetting import Stage
 from receiver.domain.history import NOTHING_TAKEN, Taken
-from receiver.store import Servers, SqlStore
+from receiver.store import SqlStore
 
 __all__ = ["Timing", "Watchdog"]
 
@@ -96,8 +96,7 @@ class Watchdog:
         elapsed: Callable[[], float] = monotonic,
         taken: Callable[[], Taken] = lambda: NOTHING_TAKEN,
     ) -> None:
-        self._servers: Servers = store.servers
-        self._events = store.events
+        self._store = store
         self._timing = timing
         self._clock = clock
         self._compare = compare
@@ -160,7 +159,7 @@ class Watchdog:
         self._thread.shutdown()
         if self.trouble() is None:
             with suppress(StoreUnavailable):
-                self._servers.note_taken(self._clock(), self._taken())
+                self._store.watch.note_taken(self._clock(), self._taken())
 
     def look(self) -> bool:
         """
@@ -176,7 +175,7 @@ class Watchdog:
         """
         timing = self._timing
         is_time_to_note = self._elapsed() - self._noted >= timing.presence_seconds
-        is_corrected = is_time_to_note and self._compare(self._servers.database_time)
+        is_corrected = is_time_to_note and self._compare(self._store.watch.database_time)
         # Read one right after the other, or the time between would look like a clock that is set.
         elapsed, now = self._elapsed(), self._clock()
         step = self._step(now, elapsed)
@@ -198,12 +197,12 @@ class Watchdog:
             is_any_due=is_any_due,
             taken=self._taken(),
         )
-        is_more_due = self._servers.sweep(look)
+        is_more_due = self._store.watch.sweep(look)
         if elapsed - self._trimmed >= timing.trim_seconds:
             # Only time in which receivers run counts, so a clock that is ahead deletes no event.
-            since = self._servers.attended_since(now, timing.retention)
-            is_more = self._events.trim(since)
-            self._servers.trim_tombstones(since)
+            since = self._store.watch.attended_since(now, timing.retention)
+            is_more = self._store.events.trim(since)
+            self._store.registry.trim_tombstones(since)
             self._trimmed = self._trimmed if is_more else elapsed
         if timing.forget_after is not None and elapsed - self._forgot >= timing.forget_seconds:
             self._forget(now, elapsed, timing.forget_after)
@@ -211,7 +210,7 @@ class Watchdog:
 
     def _forget(self, now: datetime, elapsed: float, after: timedelta) -> None:
         """Delete some servers that have not sent for `after`; the next call goes on from there."""
-        step = self._servers.forget_silent(now, after, stage=self._stage)
+        step = self._store.servers.forget_silent(now, after, stage=self._stage)
         self._stage = step.next_stage
         if self._stage is None:
             self._forgot = elapsed
@@ -228,7 +227,7 @@ class Watchdog:
 
     def _leave_no_future(self, now: datetime, step: float, *, is_start: bool) -> None:
         """Replace servers' times after `now` by `now`: until then they would not become late."""
-        found = self._servers.leave_no_future(now, is_start=is_start)
+        found = self._store.watch.leave_no_future(now, is_start=is_start)
         if step < 0:
             _log.warning("The clock went back by %.1f s", -step)
         if found:
@@ -243,7 +242,7 @@ class Watchdog:
         absent = timedelta.max
         if self.heard_since is None or self._passed(now, elapsed) > self._timing.absence_seconds:
             absent = timedelta(seconds=self._timing.absence_seconds)
-        presence = self._servers.note_presence(now, absent=absent)
+        presence = self._store.watch.note_presence(now, absent=absent)
         self.heard_since = presence.heard_since
         self._noted, self._noted_now = elapsed, now
         return presence.is_any_due

@@ -16,7 +16,8 @@ from receiver.store.copying import (
 from receiver.store.dialects import check_url, listen, parse_url
 from receiver.store.forgetting import BATCH
 from receiver.store.ownership import SERVERS_PER_KEY
-from receiver.store.sql_store import Servers, SqlStore
+from receiver.store.servers import RegistrySource, Servers, Watch
+from receiver.store.sql_store import SqlStore
 
 __all__ = [
     "BATCH",
@@ -24,8 +25,10 @@ __all__ = [
     "URL",
     "Alerts",
     "Inventory",
+    "RegistrySource",
     "Servers",
     "SqlStore",
+    "Watch",
     "back_up",
     "backups_in",
     "bring_back",

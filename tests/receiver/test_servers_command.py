@@ -79,7 +79,7 @@ def test_silence_is_measured_by_the_clock_of_the_database(
     for url in (sqlite_url, postgresql_url):
         store = SqlStore(make_url(url))
         fleet = Watched(store)
-        fleet.clock.now = store.servers.database_time() or clock.now
+        fleet.clock.now = store.watch.database_time() or clock.now
         fleet.heard_since = fleet.now
         down(fleet, "a")
         fleet.clock.advance(31 * 86_400)

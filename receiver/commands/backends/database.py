@@ -71,7 +71,7 @@ class DatabaseBackend:
         return DatabaseAlerts(self._store, self._settings, self._clock)
 
     def now(self) -> datetime:
-        return self._store.servers.database_time() or self._clock()
+        return self._store.watch.database_time() or self._clock()
 
     # Servers
 
@@ -96,7 +96,7 @@ class DatabaseBackend:
 
     def _trouble(self, now: datetime) -> str | None:
         """A sentence that no receiver runs, and since when; None if one runs."""
-        seen_at = self._store.servers.last_presence()
+        seen_at = self._store.watch.last_presence()
         if seen_at is None:
             return "No receiver has ever run on this database."
         if now - seen_at <= _ABSENT:

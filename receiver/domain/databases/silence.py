@@ -48,11 +48,11 @@ class Look:
             known.
         noted_at: The time of this receiver's last note that it runs; None before the first. If the
             database does not have this note (`lacks_note`), no server is checked.
-            `Servers.sweep` sets it.
+            `Watch.sweep` sets it.
         taken: How many heartbeats this process has written since it started, and how many requests
             with heartbeats it could not write.
         minute: What is added to the history of the fleet; None if this is not the first sweep in a
-            minute. `Servers.sweep` sets it.
+            minute. `Watch.sweep` sets it.
     """
 
     now: datetime

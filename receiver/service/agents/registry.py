@@ -24,7 +24,7 @@ from receiver.domain.agents.registry import (
 )
 from receiver.domain.keys import Keyring
 from receiver.service.fleet import Fleet, Sighting
-from receiver.store import Servers
+from receiver.store import RegistrySource
 
 __all__ = ["SETTLING", "EntryPage", "Registry"]
 
@@ -59,7 +59,7 @@ class Registry:
     The methods block, and raise StoreUnavailable.
 
     Attributes:
-        servers: The servers in the database.
+        source: Reads the servers, claims and tombstones that entries are made from.
         fleet: Computes the states that servers have now.
         keys: All API keys.
         namespace: The first part of the names of entries.
@@ -67,7 +67,7 @@ class Registry:
         now: The time of the request.
     """
 
-    servers: Servers
+    source: RegistrySource
     fleet: Fleet
     keys: Keyring
     namespace: str
@@ -106,7 +106,7 @@ class Registry:
         lapsed = [] if since is None else self._lapsed_since(since)
         entries: list[Entry] = []
         for _ in range(_MOST_READ // _READ_AT_ONCE):
-            found = self.servers.registered(
+            found = self.source.registered(
                 Listing(matching=matching, after=after, limit=_READ_AT_ONCE + 1, lapsed=lapsed)
             )
             is_last = len(found) <= _READ_AT_ONCE
@@ -121,7 +121,7 @@ class Registry:
 
     def _forgotten(self, matching: EntryFilter, after: str | None, limit: int) -> EntryPage:
         """A page of the entries whose servers were forgotten; it may be empty with a limit of 0."""
-        found = self.servers.tombstones(Listing(matching=matching, after=after, limit=limit + 1))
+        found = self.source.tombstones(Listing(matching=matching, after=after, limit=limit + 1))
         is_last = len(found) <= limit
         found = found[:limit]
         after = found[-1][0].local_name if found else after
@@ -146,14 +146,14 @@ class Registry:
         who = whose(self.namespace, name)
         if who is None:
             return None
-        names = holders(self.namespace, self.servers.claims_of(who, name))
+        names = holders(self.namespace, self.source.claims_of(who, name))
         server_id = next((each for each, held in names.items() if held == name), None)
-        found = None if server_id is None else self.servers.found(server_id)
+        found = None if server_id is None else self.source.found(server_id)
         if found is not None:
             entries = self._entries(names, [found])
             return entries[0] if entries else None
         matching = EntryFilter(name=name)
-        buried = self.servers.tombstones(Listing(matching=matching, after=None, limit=1))
+        buried = self.source.tombstones(Listing(matching=matching, after=None, limit=1))
         return next(iter(self._standing(buried)), None)
 
     def _only(self, matching: EntryFilter, name: str) -> list[Entry | ForgottenEntry]:
@@ -168,7 +168,7 @@ class Registry:
     def _names(self, found: Sequence[FoundServer]) -> Mapping[str, str]:
         """The names of those of some servers that have one, by `server_id`."""
         claims = {each.record.server_id: each.claim for each in found}
-        for claim in self.servers.claims_like([each.record for each in found]):
+        for claim in self.source.claims_like([each.record for each in found]):
             claims[claim.identity.server_id] = claim
         return holders(self.namespace, claims.values())
 

@@ -138,7 +138,7 @@ class AlertWatch:
 
     def _trim(self, now: datetime) -> bool:
         # Only time in which receivers run counts, so a clock that is ahead deletes nothing.
-        since = self._store.servers.attended_since(now, self._timing.retention)
+        since = self._store.watch.attended_since(now, self._timing.retention)
         return self._alerts.trim(since)
 
     async def _report_to_all(self, now: datetime) -> None:

@@ -188,7 +188,7 @@ async def _entry(request: Request) -> Entry | ForgottenEntry:
 
 def _registry(found: Services) -> Registry:
     return Registry(
-        servers=found.store.servers,
+        source=found.store.registry,
         fleet=found.fleet,
         keys=found.mirror.keys,
         namespace=found.registry_namespace,

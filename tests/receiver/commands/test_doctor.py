@@ -39,7 +39,7 @@ def well_url(sqlite_url: str, clock: Clock) -> str:
 
 def ran(url: str, clock: Clock) -> None:
     store = SqlStore(make_url(url))
-    store.servers.note_presence(clock(), absent=timedelta(seconds=5))
+    store.watch.note_presence(clock(), absent=timedelta(seconds=5))
     store.close()
 
 

@@ -100,7 +100,7 @@ def test_status_command_on_a_database_says_whether_a_receiver_runs(
 ) -> None:
     command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
     never = command("status")
-    store.servers.note_presence(fleet.now, absent=timedelta(seconds=5))
+    store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
     runs = command("status", "--json")
     fleet.clock.advance(11)
     gone = command("status")

@@ -33,7 +33,7 @@ from receiver.domain.outcomes import Applied
 from receiver.metrics.counters import Metrics
 from receiver.metrics.exposition import version_of
 from receiver.store import SqlStore
-from receiver.store.sql_store import TALLY
+from receiver.store.servers.counting import TALLY
 from servers import DIRECT, Clock, Process, serve, wait_until
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana/fleet.json"

@@ -158,5 +158,5 @@ _AN_HOUR_AHEAD = [
 def test_sqlite_has_no_clock_of_its_own(sqlite_url: str) -> None:
     store = SqlStore(make_url(sqlite_url))
 
-    assert None is store.servers.database_time()
+    assert None is store.watch.database_time()
     store.close()

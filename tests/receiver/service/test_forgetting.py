@@ -254,9 +254,9 @@ def test_many_servers_are_forgotten_in_steps_with_a_line_in_the_log(
 def test_pauses_with_little_between_them_are_one_row(fleet: Watched, engine: Engine) -> None:
     counts = []
     for seconds in (60, 60, 60, 3601, 60):
-        fleet.store.servers.note_presence(fleet.now, absent=timedelta(seconds=5))
+        fleet.store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
         fleet.clock.advance(seconds)
-        fleet.store.servers.note_presence(fleet.now, absent=DAY)
+        fleet.store.watch.note_presence(fleet.now, absent=DAY)
         fleet.clock.advance(60)
         with engine.connect() as connection:
             counts.append(len(connection.execute(select(pauses)).all()))
@@ -269,7 +269,7 @@ def test_forget_after_days_setting_reaches_the_watchdog(sqlite_url: str, clock: 
     store = SqlStore(make_url(sqlite_url))
     fleet = Watched(store)
     fleet.clock = clock
-    fleet.store.servers.note_presence(clock.now, absent=DAY)
+    fleet.store.watch.note_presence(clock.now, absent=DAY)
     fleet.beat("down", "alive")
     fleet.go_on(600, "alive")
     clock.advance(2 * 86400)

@@ -453,7 +453,7 @@ def test_two_stores_agree_since_when_a_receiver_runs(store: SqlStore, other: Sql
             # Or the clock of one store runs ahead, which looks like an outage.
             barrier.wait(PATIENCE_SECONDS)
             now = clock.now + timedelta(seconds=n + behind)
-            starts.append(store.servers.note_presence(now, absent=HALF_A_MINUTE).heard_since)
+            starts.append(store.watch.note_presence(now, absent=HALF_A_MINUTE).heard_since)
 
     threads = [Thread(target=watch, args=(store, 0)), Thread(target=watch, args=(other, 0.5))]
     for thread in threads:
@@ -562,13 +562,13 @@ def test_watchdog_survives_a_failing_database_with_one_warning(
     fleet = Watched(SqlStore(make_url(f"sqlite:///{file}")))
     fleet.beat("a")
     engine = create_engine(f"sqlite:///{file}")
-    sweep, looks = fleet.store.servers.sweep, list[Look]()
+    sweep, looks = fleet.store.watch.sweep, list[Look]()
 
     def noted(look: Look) -> bool:
         looks.append(look)
         return sweep(look)
 
-    monkeypatch.setattr(fleet.store.servers, "sweep", noted)
+    monkeypatch.setattr(fleet.store.watch, "sweep", noted)
     watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
     with engine.connect() as connection, running(watchdog):
         connection.exec_driver_sql("ALTER TABLE servers RENAME TO gone")
@@ -596,14 +596,14 @@ def test_watchdog_trouble_is_the_last_error_until_a_look_succeeds(
     fleet: Watched, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
-    sweep, fails = fleet.store.servers.sweep, [False]
+    sweep, fails = fleet.store.watch.sweep, [False]
 
     def fail_or_sweep(look: Look) -> bool:
         if fails[0]:
             raise error
         return sweep(look)
 
-    monkeypatch.setattr(fleet.store.servers, "sweep", fail_or_sweep)
+    monkeypatch.setattr(fleet.store.watch, "sweep", fail_or_sweep)
     with running(watchdog):
         wait_until(lambda: watchdog.trouble() is None)
         fails[0] = True

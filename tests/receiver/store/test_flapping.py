@@ -123,7 +123,7 @@ def test_lasting_state_of_a_flapping_server_is_checked_for_calm(
 def test_clock_that_is_set_back_leaves_no_flapping_in_the_future(fleet: Watched) -> None:
     flap(fleet, "a")
     fleet.clock.advance(-7200)
-    fleet.store.servers.leave_no_future(fleet.now)
+    fleet.store.watch.leave_no_future(fleet.now)
     fleet.heard_since = fleet.now
     fleet.sweep()
     since = fleet.record("a").flapping_since

@@ -16,7 +16,7 @@ from receiver.domain.forgetting import Stage
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS
-from receiver.store.sql_store import ACTIVE, LAPSED
+from receiver.store.servers.counting import ACTIVE, LAPSED
 from watched import Watched
 
 A_CENTURY = 100 * 365 * 86400.0
@@ -117,11 +117,11 @@ def test_silence_of_the_servers_of_a_revoked_key_is_not_that_of_the_fleet(fleet:
 def test_servers_of_lapsed_keys_do_not_keep_silent_ones(fleet: Watched) -> None:
     """Nothing is forgotten by itself while nobody can be heard: such servers tell nothing of it."""
     key = new_key(fleet)
-    fleet.store.servers.note_presence(fleet.now, absent=timedelta(days=9))
+    fleet.store.watch.note_presence(fleet.now, absent=timedelta(days=9))
     fleet.beat("a")
     beat(fleet, key, "made-up", heartbeat_interval_seconds=A_CENTURY)
     fleet.go_on(3 * 86400, every=3600)
-    fleet.store.servers.note_presence(fleet.now, absent=timedelta(days=9))
+    fleet.store.watch.note_presence(fleet.now, absent=timedelta(days=9))
     revoke(fleet, key)
     kept = forgotten(fleet)
     fleet.beat("b")
@@ -165,7 +165,7 @@ def test_entries_of_more_lapsed_keys_than_sql_parameters_are_found(fleet: Watche
     lapsed = [*(f"key {n}" for n in range(70_000)), key.id]
     asked = Listing(matching=EntryFilter(updated_since=since), after=None, limit=10, lapsed=lapsed)
 
-    found = fleet.store.servers.registered(asked)
+    found = fleet.store.registry.registered(asked)
 
     assert ["a"] == [each.record.server_id for each in found]
 

@@ -313,7 +313,7 @@ def test_nodes_stay_a_line_when_the_clock_goes_back(fleet: Watched) -> None:
         minutes(fleet, by_turns(odoo, "a", "b", count=10))
         fleet.clock.advance(-300)
         fleet.heard_since = min(fleet.heard_since, fleet.now)
-        fleet.store.servers.leave_no_future(fleet.now)
+        fleet.store.watch.leave_no_future(fleet.now)
 
     assert [("node", "b")] == fleet.told()
 

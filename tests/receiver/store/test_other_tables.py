@@ -59,7 +59,7 @@ def test_tables_of_another_version_refuse_writes_until_they_are_known_again(
     writes: list[Callable[[], object]] = [
         lambda: beat(store, "nobody looks after it"),
         lambda: store.servers.delete("a", Clock()()),
-        lambda: store.servers.note_presence(Clock()(), absent=timedelta(seconds=5)),
+        lambda: store.watch.note_presence(Clock()(), absent=timedelta(seconds=5)),
         lambda: store.keys.add(made("viewer")[0]),
     ]
     for write in writes:
@@ -141,9 +141,9 @@ def test_silence_before_a_restore_is_not_that_of_the_servers(
 ) -> None:
     """The backup is an hour old, and says that receivers have been running since long ago."""
     started, absent = clock.now, timedelta.max
-    assert started == store.servers.note_presence(clock.now, absent=absent).heard_since
+    assert started == store.watch.note_presence(clock.now, absent=absent).heard_since
     clock.advance(3600)
-    store.servers.note_presence(clock.now, absent=absent)
+    store.watch.note_presence(clock.now, absent=absent)
     restore()
     look = Look(now=clock.now, heard_since=started)
     store.transactions.write(
@@ -153,11 +153,11 @@ def test_silence_before_a_restore_is_not_that_of_the_servers(
     )
     store.servers.apply([Incoming(Heartbeat(server_id="a"), started)])
 
-    assert not store.servers.sweep(look)
+    assert not store.watch.sweep(look)
     assert ["up"] == states(store, clock)
-    heard_since = store.servers.note_presence(clock.now, absent=absent).heard_since
+    heard_since = store.watch.note_presence(clock.now, absent=absent).heard_since
     assert clock.now == heard_since
-    store.servers.sweep(Look(now=clock.now, heard_since=heard_since))
+    store.watch.sweep(Look(now=clock.now, heard_since=heard_since))
     assert ["up"] == states(store, clock)
 
 

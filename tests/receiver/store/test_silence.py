@@ -144,7 +144,7 @@ def test_sweep_of_many_servers_is_split_and_records_each_once(fleet: Watched) ->
     fleet.beat(*ids)
     fleet.go_on(30, *ids)
     fleet.clock.advance(136)
-    pieces = [fleet.store.servers.sweep(fleet.look()) for _ in range(9)]
+    pieces = [fleet.store.watch.sweep(fleet.look()) for _ in range(9)]
     fleet.sweep()
 
     assert [*[True] * 8, False] == pieces
@@ -217,7 +217,7 @@ def test_sweep_moves_due_at_and_a_heartbeat_does_not(fleet: Watched, engine: Eng
 
 def test_note_that_a_receiver_runs_tells_whether_any_server_is_due(fleet: Watched) -> None:
     def is_any_due() -> bool:
-        return fleet.store.servers.note_presence(fleet.now, absent=timedelta.max).is_any_due
+        return fleet.store.watch.note_presence(fleet.now, absent=timedelta.max).is_any_due
 
     found = [is_any_due(), is_any_due()]  # the first note does not ask
     fleet.beat("a")
@@ -329,7 +329,7 @@ def test_duration_of_an_empty_sweep_does_not_grow_with_the_fleet(
 def shortest_sweep(fleet: Watched) -> float:
     def once() -> float:
         begun = time.perf_counter()
-        assert not fleet.store.servers.sweep(fleet.look())
+        assert not fleet.store.watch.sweep(fleet.look())
         return time.perf_counter() - begun
 
     return min(once() for _ in range(30))
@@ -500,7 +500,7 @@ def test_sweep_that_another_store_finishes_makes_the_fleet_silent_event(
     fleet.go_on(30, *ids)
     fleet.clock.advance(136)
     other_fleet.clock.now = fleet.now
-    fleet.store.servers.sweep(fleet.look())
+    fleet.store.watch.sweep(fleet.look())
     before = fleet.details(EventKind.FLEET_SILENT)
     other_fleet.sweep()
 

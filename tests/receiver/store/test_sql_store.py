@@ -233,7 +233,7 @@ def test_migration_gives_existing_servers_a_state_and_a_due_time(
     ]
     standing, last = dict(store.servers.vitals(MOMENT).standing), store.events.last()
     look = Look(now=MOMENT + timedelta(days=1), heard_since=MOMENT + timedelta(days=1))
-    store.servers.sweep(look)
+    store.watch.sweep(look)
     swept = {each: store.servers.get(each) for each in kept}
     store.servers.apply([Incoming(Heartbeat(server_id="up", database_uuid="v"), MOMENT)])
     store.servers.delete("long", MOMENT)

@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 def kept(store: SqlStore) -> list[tuple[Tombstone, bool]]:
     asked = Listing(matching=EntryFilter(), after=None, limit=1000)
-    return [*store.servers.tombstones(asked)]
+    return [*store.registry.tombstones(asked)]
 
 
 def titles(store: SqlStore) -> list[str]:
@@ -125,9 +125,9 @@ def test_tombstones_are_deleted_with_the_events_of_their_time(fleet: Watched) ->
     fleet.clock.advance(60)
     delete(fleet, "b")
 
-    fleet.store.servers.trim_tombstones(fleet.now - timedelta(seconds=60))
+    fleet.store.registry.trim_tombstones(fleet.now - timedelta(seconds=60))
     before = titles(fleet.store)
-    fleet.store.servers.trim_tombstones(fleet.now - timedelta(seconds=59))
+    fleet.store.registry.trim_tombstones(fleet.now - timedelta(seconds=59))
 
     assert (["a", "b"], ["b"]) == (before, titles(fleet.store))
 
@@ -162,7 +162,7 @@ def test_oldest_tombstones_are_deleted_when_there_are_too_many(
         delete(fleet, name)
         fleet.clock.advance(1)
 
-    fleet.store.servers.trim_tombstones(fleet.now - DAY)
+    fleet.store.registry.trim_tombstones(fleet.now - DAY)
 
     assert ["c", "d"] == titles(fleet.store)
 
@@ -173,7 +173,7 @@ def test_tombstone_of_a_time_to_come_is_of_now_when_the_clock_was_set_back(fleet
     delete(fleet, "a")
     now = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
-    fleet.store.servers.leave_no_future(now)
+    fleet.store.watch.leave_no_future(now)
 
     ((tombstone, _),) = kept(fleet.store)
     assert (now, now) == (tombstone.first_seen, tombstone.forgotten_at)

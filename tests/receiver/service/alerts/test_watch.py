@@ -114,16 +114,16 @@ def test_messages_are_deleted_after_the_time_in_which_receivers_run(
     store: SqlStore, clock: Clock
 ) -> None:
     to = keep_channel(store)
-    store.servers.note_presence(NOON, absent=timedelta.max)
+    store.watch.note_presence(NOON, absent=timedelta.max)
     store.alerts.enqueue(delivery(1, to, next_at=None, sent_at=NOON))
     clock.advance(100 * 86_400)
     found = watch(store, clock)
 
     asyncio.run(found.look())
     kept = len(store.alerts.deliveries(limit=9))
-    store.servers.note_presence(clock.now, absent=timedelta.max)
+    store.watch.note_presence(clock.now, absent=timedelta.max)
     clock.advance(91 * 86_400)
-    store.servers.note_presence(clock.now, absent=timedelta.max)
+    store.watch.note_presence(clock.now, absent=timedelta.max)
     asyncio.run(found.look())
 
     assert (1, 0) == (kept, len(store.alerts.deliveries(limit=9)))

@@ -140,7 +140,7 @@ def test_message_has_what_was_known_and_links(fleet: Watched) -> None:
 def test_events_before_the_first_rule_are_not_told(fleet: Watched) -> None:
     fleet.store.alerts.remove_rule("down", fleet.now)
     silence_servers(fleet, "a")
-    fleet.store.servers.note_presence(fleet.now, absent=timedelta(seconds=5))
+    fleet.store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
     fleet.store.alerts.add_rule(rule(kinds=frozenset({"down", "receiver_away"})))
     tell(fleet)
 
@@ -485,11 +485,11 @@ def test_key_that_is_about_to_expire_is_told_without_an_event(fleet: Watched) ->
 
 def test_pause_of_the_receivers_is_told_once(fleet: Watched) -> None:
     store = fleet.store
-    store.servers.note_presence(fleet.now, absent=timedelta(seconds=5))
+    store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
     store.alerts.add_rule(rule("away", kinds=frozenset({"receiver_away"})))
     began = fleet.now
     fleet.clock.advance(3600)
-    store.servers.note_presence(fleet.now, absent=timedelta(seconds=5))
+    store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
     for _ in range(3):
         tell(fleet)
 
@@ -503,7 +503,7 @@ def test_time_before_the_first_receiver_is_not_told_as_a_pause(fleet: Watched) -
     store = fleet.store
     store.alerts.add_rule(rule("away", kinds=frozenset({"receiver_away"})))
     advance(fleet)
-    store.servers.note_presence(fleet.now, absent=timedelta(seconds=5))
+    store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
     tell(fleet)
 
     assert [] == kept(store)
@@ -635,7 +635,7 @@ def test_clock_that_is_set_back_puts_off_no_alarm_and_no_message(
     assert ["alarm"] == told(store)
     fleet.clock.now -= timedelta(days=1)
     now = fleet.now
-    store.servers.leave_no_future(now)
+    store.watch.leave_no_future(now)
 
     first, second = kept(store)
     assert (now, None, now) == (first.begun_at, first.due_at, first.told_at)
@@ -660,7 +660,7 @@ def test_start_of_a_receiver_hurries_no_message(fleet: Watched) -> None:
     for each in waiting:
         assert alerts.enqueue(each)
 
-    fleet.store.servers.leave_no_future(now)
+    fleet.store.watch.leave_no_future(now)
 
     expected = [now + timedelta(hours=hours) for hours in (1, 8, 8)]
     assert expected == sorted(each.next_at or now for each in alerts.deliveries(limit=9))
@@ -672,7 +672,7 @@ def test_silenced_alarm_stays_so_when_the_clock_is_set_back(fleet: Watched) -> N
     tell(fleet)
     (before,) = kept(fleet.store)
     fleet.clock.now -= timedelta(hours=1)
-    fleet.store.servers.leave_no_future(fleet.now)
+    fleet.store.watch.leave_no_future(fleet.now)
     tell(fleet)
 
     (after,) = kept(fleet.store)

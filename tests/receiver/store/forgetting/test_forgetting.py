@@ -325,12 +325,12 @@ def test_servers_are_not_forgotten_in_a_database_that_was_just_restored(
 ) -> None:
     fleet.beat("a")
     fleet.go_on(300)
-    fleet.store.servers.note_presence(fleet.now, absent=timedelta(seconds=5))
+    fleet.store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
     with engine.begin() as connection:
         connection.execute(update(watches).values(seen_at=fleet.now - timedelta(hours=1)))
 
     assert [] == forget(fleet)
-    fleet.store.servers.note_presence(fleet.now, absent=timedelta(seconds=5))
+    fleet.store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
     assert ["a"] == forget(fleet)
 
 

@@ -33,7 +33,7 @@ class Kept(Watched):
     def look_at(self, moment: datetime | None = None, *, by: SqlStore | None = None) -> None:
         """Sweep once, by this receiver or by another one."""
         look = evolve(self.look(), now=moment or self.now, taken=self.taken)
-        (by or self.store).servers.sweep(look)
+        (by or self.store).watch.sweep(look)
 
     def hours(self) -> list[Hour]:
         return [*self.store.hours.since(self.heard_since - 1000 * AN_HOUR)]
@@ -96,14 +96,14 @@ def test_messages_taken_before_an_hour_began_count_for_the_hour_before(kept: Kep
     kept.taken = Taken(7)
     kept.look_at(kept.now + 60 * A_MINUTE)
     kept.taken = Taken(9)
-    kept.store.servers.note_taken(kept.now + 60 * A_MINUTE, kept.taken)
-    kept.store.servers.note_taken(kept.now + 60 * A_MINUTE, kept.taken)
+    kept.store.watch.note_taken(kept.now + 60 * A_MINUTE, kept.taken)
+    kept.store.watch.note_taken(kept.now + 60 * A_MINUTE, kept.taken)
 
     assert [7, 2] == [hour.heartbeats for hour in kept.hours()]
 
 
 def test_receiver_that_never_counted_adds_nothing_to_the_history(kept: Kept) -> None:
-    kept.store.servers.note_taken(kept.now, Taken(5))
+    kept.store.watch.note_taken(kept.now, Taken(5))
 
     assert [] == kept.hours()
 
@@ -131,7 +131,7 @@ def test_clock_that_was_set_back_leaves_no_hour_in_the_future(kept: Kept) -> Non
         kept.look_at(kept.now + after)
 
     back = kept.now + 30 * A_MINUTE
-    kept.store.servers.leave_no_future(back)
+    kept.store.watch.leave_no_future(back)
     kept.look_at(back + A_MINUTE)
 
     (hour,) = kept.hours()

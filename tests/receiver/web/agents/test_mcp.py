@@ -27,8 +27,7 @@ from receiver.domain.errors import StoreUnavailable
 from receiver.domain.keys import id_of
 from receiver.domain.queries import RecordedEvent
 from receiver.service.feed import Follower, News
-from receiver.store import SqlStore
-from receiver.store.sql_store import Servers
+from receiver.store import Servers, SqlStore
 from receiver.web.agents import mcp_sdk, mcp_server
 from receiver.web.agents.tools import TOOLS
 from servers import DIRECT, Clock, Process, receiver_process, serve

@@ -483,7 +483,7 @@ def by_the_setting(receiver: httpx.Client, fleet: Watched) -> None:
     send_other(receiver, "alive")
     heard = receiver.get("/servers/alive_web").json()["last_seen"]
     now = datetime.fromisoformat(heard) + timedelta(seconds=1)
-    fleet.store.servers.note_presence(now, absent=timedelta(days=1))
+    fleet.store.watch.note_presence(now, absent=timedelta(days=1))
     found = fleet.store.servers.forget_silent(now, timedelta(0))
     while not found.ids and found.next_stage is not None:
         found = fleet.store.servers.forget_silent(now, timedelta(0), stage=found.next_stage)
