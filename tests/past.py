@@ -7,7 +7,7 @@ from attrs import evolve
 
 from client.made_up import made_up_fleet, rebuilt
 from contract import Heartbeat, Registration
-from receiver.domain.databases.silence import Look
+from receiver.domain.databases.silence import SweepOptions
 from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
 from servers import Clock
@@ -103,7 +103,7 @@ class Past:
 
     def _sweep(self, seconds_ago: float) -> None:
         now = self._end - timedelta(seconds=seconds_ago)
-        while self._store.watch.sweep(Look(now=now, heard_since=self._begin)):
+        while self._store.watch.sweep(SweepOptions(now=now, heard_since=self._begin)):
             pass
 
 

@@ -11,7 +11,7 @@ from attrs import evolve
 from sqlalchemy import Connection, Engine, event, text
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
-from receiver.domain.databases.silence import Look, Rules
+from receiver.domain.databases.silence import Rules, SweepOptions
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import (
     ALL_EVENTS,
@@ -158,13 +158,13 @@ class Watched:
             [Incoming(Registration(server_id=each, **said), self.now) for each in ids]
         )
 
-    def look(self) -> Look:
-        return Look(now=self.now, heard_since=self.heard_since, rules=self.rules)
+    def sweep_options(self) -> SweepOptions:
+        return SweepOptions(now=self.now, heard_since=self.heard_since, rules=self.rules)
 
     def sweep(self) -> None:
         """Judge all servers that are due, twice: a server becomes late before it becomes down."""
         for _ in range(2):
-            while self.store.watch.sweep(self.look()):
+            while self.store.watch.sweep(self.sweep_options()):
                 pass
 
     def go_on(self, seconds: float, *alive: str, every: float = 30.0) -> None:

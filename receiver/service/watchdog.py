@@ -19,7 +19,7 @@ from time import monotonic
 
 from attrs import field, frozen
 
-from receiver.domain.databases.silence import Look, Rules
+from receiver.domain.databases.silence import Rules, SweepOptions
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.forgetting import Stage
 from receiver.domain.history import NOTHING_TAKEN, Taken
@@ -190,14 +190,14 @@ class Watchdog:
         self._last, self._last_now = elapsed, now
 
         assert self.heard_since is not None
-        look = Look(
+        options = SweepOptions(
             now=now,
             heard_since=self.heard_since,
             rules=timing.rules,
             is_any_due=is_any_due,
             taken=self._taken(),
         )
-        is_more_due = self._store.watch.sweep(look)
+        is_more_due = self._store.watch.sweep(options)
         if elapsed - self._trimmed >= timing.trim_seconds:
             # Only time in which receivers run counts, so a clock that is ahead deletes no event.
             since = self._store.watch.attended_since(now, timing.retention)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from contract import Event, EventKind, State, changes
 from receiver.domain.databases import Decision, calmed, damped, decide
-from receiver.domain.databases.silence import Look, Presence
+from receiver.domain.databases.silence import Presence, SweepOptions
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
@@ -84,34 +84,34 @@ def sweep(
     dialect: Dialect,
     connection: Connection,
     cache: RowCache,
-    look: Look,
+    options: SweepOptions,
     *,
     is_over_budget: Callable[[str, int], bool],
 ) -> Swept:
     """
     Check servers that are due; write their new states, and events about them.
 
-    Also writes `look.minute`, unless it is None, into the history of the fleet.
+    Also writes `options.minute`, unless it is None, into the history of the fleet.
 
     Args:
         dialect: The dialect of the database.
         connection: The transaction.
         cache: The cached rows.
-        look: The time of the check, and its other parameters.
+        options: The time of the check, and its other parameters.
         is_over_budget: Called with the id of a key and a cost that is not charged to it yet.
             Returns whether the key has used up its budget for events once that cost is charged.
     """
-    if look.minute is not None:
-        note_minute(connection, look.minute)
-    uuids = _due(connection, look)
+    if options.minute is not None:
+        note_minute(connection, options.minute)
+    uuids = _due(connection, options)
     if not uuids:
         return Swept(Committed({}, []), is_more_due=False)
     ids = list(uuids)
     families = _families(connection, uuids.values())
     rows = read_rows(dialect, connection, sorted({*ids, *chain(*families.values())}), cache)
-    decision = decide(rows, families, look.now, heard_since=look.heard_since)
+    decision = decide(rows, families, options.now, heard_since=options.heard_since)
     spent: Counter[str] = Counter()
-    (changed, postponed), happened = _told(decision, rows, look, spent, is_over_budget)
+    (changed, postponed), happened = _told(decision, rows, options, spent, is_over_budget)
     write_rows(dialect, connection, changed)
     write_due(dialect, connection, postponed)
     large = {
@@ -119,22 +119,22 @@ def sweep(
         for server_id, uuid in uuids.items()
         if uuid is not None and server_id not in families.get(index_text(uuid), ())
     }
-    happened += _large_families(dialect, connection, large, look) if large else []
+    happened += _large_families(dialect, connection, large, options) if large else []
     write_events(dialect, connection, happened)
     written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
-    now = microseconds(look.now)
+    now = microseconds(options.now)
     is_more_due = any(row.due_at is not None and row.due_at <= now for row in written.values())
-    if len(ids) == look.limit:
-        is_more_due |= bool(_due(connection, look))
+    if len(ids) == options.limit:
+        is_more_due |= bool(_due(connection, options))
     if not is_more_due:  # by now every server that stopped sending has its event
-        happened += _write_fleet_silence(dialect, connection, look)
+        happened += _write_fleet_silence(dialect, connection, options)
     return Swept(Committed(written, happened), is_more_due, spent)
 
 
 def _told(
     decision: Decision,
     rows: Mapping[str, Row],
-    look: Look,
+    options: SweepOptions,
     spent: Counter[str],
     is_over_budget: Callable[[str, int], bool],
 ) -> tuple[Decision, list[Event]]:
@@ -149,13 +149,13 @@ def _told(
     for before, decided in chain(decision.changed, postponed):
         happened = [
             event
-            for event in changes(before.record, decided.record, at=look.now)
+            for event in changes(before.record, decided.record, at=options.now)
             if not _was_led_by(event, rows)
         ]
         owner = decided.owner
         is_over = owner is not None and bool(happened) and is_over_budget(owner, spent[owner])
-        counted, happened = damped(decided, happened, at=look.now, is_over_budget=is_over)
-        after, calm = calmed(counted, now=look.now, heard_since=look.heard_since)
+        counted, happened = damped(decided, happened, at=options.now, is_over_budget=is_over)
+        after, calm = calmed(counted, now=options.now, heard_since=options.heard_since)
         happened += calm
         events += happened
         if owner is not None and happened:
@@ -168,7 +168,7 @@ def _told(
 
 
 def _large_families(
-    dialect: Dialect, connection: Connection, uuids: Iterable[str], look: Look
+    dialect: Dialect, connection: Connection, uuids: Iterable[str], options: SweepOptions
 ) -> list[Event]:
     """
     The events `copies`: more than 50 servers of one key have the same `database_uuid`.
@@ -178,12 +178,12 @@ def _large_families(
     """
     large = connection.execute(_LARGE, {"uuids": sorted(uuids)}).all()
     dialect.lock_events(connection)  # no other receiver can write the same event now
-    told = connection.execute(_COPIES_TOLD, {"begin": look.now - _A_DAY}).scalars().all()
+    told = connection.execute(_COPIES_TOLD, {"begin": options.now - _A_DAY}).scalars().all()
     known = {details["database_uuid"] for details in told}
     return [
         Event(
             kind=EventKind.COPIES,
-            at=look.now,
+            at=options.now,
             server_id=None,
             details={"database_uuid": uuid, "servers": servers},
         )
@@ -344,15 +344,17 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     return int(found)
 
 
-def _due(connection: Connection, look: Look) -> Mapping[str, str | None]:
+def _due(connection: Connection, options: SweepOptions) -> Mapping[str, str | None]:
     """
-    The servers that are due, the longest due first, and `look.limit` at most.
+    The servers that are due, the longest due first, and `options.limit` at most.
 
     Returns the `database_uuid` of each by its `server_id`. Returns no servers if the database does
     not have this receiver's last note (`lacks_note`).
     """
-    found = connection.execute(_DUE, {"now": microseconds(look.now), "limit": look.limit}).all()
-    if found and lacks_note(found[0].seen_at, look.noted_at):
+    found = connection.execute(
+        _DUE, {"now": microseconds(options.now), "limit": options.limit}
+    ).all()
+    if found and lacks_note(found[0].seen_at, options.noted_at):
         return {}
     return {row.server_id: row.database_uuid for row in found}
 
@@ -371,21 +373,23 @@ def _families(connection: Connection, uuids: Iterable[str | None]) -> Mapping[st
     return families
 
 
-def _write_fleet_silence(dialect: Dialect, connection: Connection, look: Look) -> list[Event]:
+def _write_fleet_silence(
+    dialect: Dialect, connection: Connection, options: SweepOptions
+) -> list[Event]:
     """
-    Write an event `fleet_silent` when many servers stopped sending at once, as `look.rules` says.
+    Write an event `fleet_silent` when many servers stopped sending at once, by `options.rules`.
 
     Returns the event in a list, or an empty list.
     """
-    if not _fleet_silence(connection, look):
+    if not _fleet_silence(connection, options):
         return []
     dialect.lock_events(connection)  # no other receiver can write the same event now
-    told = _fleet_silence(connection, look)
+    told = _fleet_silence(connection, options)
     write_events(dialect, connection, told)
     return told
 
 
-def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
+def _fleet_silence(connection: Connection, options: SweepOptions) -> list[Event]:
     """
     The event `fleet_silent` to write, in a list; empty when too few servers stopped sending.
 
@@ -397,14 +401,14 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     the last event counted and that have recovered are counted again only after half of its number
     have recovered: a few servers that come and go are not the whole fleet.
     """
-    rules = look.rules
+    rules = options.rules
     if len(connection.execute(_SOME_STALE, {"limit": rules.servers}).all()) < rules.servers:
         return []
-    begin: datetime = look.now - rules.within
+    begin: datetime = options.now - rules.within
     found = {"after": first_since(connection, begin) - 1, "begin": begin, "heard_after": _NEVER}
-    found["now"] = look.now
+    found["now"] = options.now
     query = _SILENT
-    told = connection.execute(_TOLD, {"begin": look.now - _A_DAY}).first()
+    told = connection.execute(_TOLD, {"begin": options.now - _A_DAY}).first()
     if told is not None:
         found["heard_after"] = told.at
         half = {"after": told.id, "limit": (told.details["silent"] + 1) // 2, "at": told.at}
@@ -414,11 +418,11 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     silent = connection.execute(query, found).scalar_one()
     if silent < rules.servers:
         return []
-    of = silent + int(connection.execute(_HEARD, {"now": look.now}).scalar_one())
+    of = silent + int(connection.execute(_HEARD, {"now": options.now}).scalar_one())
     if silent < rules.share * of:
         return []
     details = {"silent": silent, "of": of}
-    return [Event(kind=EventKind.FLEET_SILENT, at=look.now, server_id=None, details=details)]
+    return [Event(kind=EventKind.FLEET_SILENT, at=options.now, server_id=None, details=details)]
 
 
 _GONE_BACK = timedelta(seconds=5)

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from contract import interval
 from receiver.domain.databases.joining import judged
-from receiver.domain.databases.lines import Line, Look, lines_of, updated, with_state
+from receiver.domain.databases.lines import CheckTimes, Line, lines_of, updated, with_state
 from receiver.domain.databases.liveness import due_after, due_at, state_at
 from receiver.domain.databases.successions import gone_after, led, paired, replaced
 from receiver.domain.databases.watching import (
@@ -62,7 +62,7 @@ def decide(
         heard_since: Since when receivers have been running without an interruption. The time before
             does not count as silence of a server.
     """
-    look = Look(now, heard_since)
+    times = CheckTimes(now, heard_since)
     due = [row for row in rows.values() if row.due_at is not None and _is_past(row.due_at, now)]
     after: dict[str, Row] = {}
     for row in due:
@@ -71,7 +71,7 @@ def decide(
         ids = families.get(index_text(row.record.database_uuid or ""), ())
         family = [rows[each] for each in ids if each in rows]
         kin = [each for each in family if _are_kin(each, row, family)] or [row]
-        after |= {each.server_id: each for each in _settled(kin, look)}
+        after |= {each.server_id: each for each in _settled(kin, times)}
         strangers = [each for each in family if each.server_id not in after]
         after |= {each.server_id: each for each in _without_twins(strangers, kin)}
 
@@ -123,9 +123,9 @@ def _without_twins(strangers: Iterable[Row], kin: Iterable[Row]) -> Iterator[Row
             yield updated(row, twin_of=None)
 
 
-def _settled(kin: Sequence[Row], look: Look) -> Iterator[Row]:
+def _settled(kin: Sequence[Row], times: CheckTimes) -> Iterator[Row]:
     """Check servers that may share a database; yields the rows of all, changed or not."""
-    return alone(kin[0], look) if is_alone(kin) else together(kin, look)
+    return alone(kin[0], times) if is_alone(kin) else together(kin, times)
 
 
 def is_alone(kin: Sequence[Row]) -> bool:
@@ -140,63 +140,63 @@ def is_alone(kin: Sequence[Row]) -> bool:
     return not others and not record.node_count and relations == (None, None, None, None)
 
 
-def alone(row: Row, look: Look) -> Iterator[Row]:
+def alone(row: Row, times: CheckTimes) -> Iterator[Row]:
     """
     Check a server for which `is_alone` is true; yields its row.
 
     `together` gives the same result, but takes five times as long, and most servers are alone.
     """
-    state = state_at(row.record, look.now, heard_since=look.heard_since)
-    return _written(Line(row, (), state), look, is_open=False)
+    state = state_at(row.record, times.now, heard_since=times.heard_since)
+    return _written(Line(row, (), state), times, is_open=False)
 
 
-def together(kin: Sequence[Row], look: Look) -> Iterator[Row]:
+def together(kin: Sequence[Row], times: CheckTimes) -> Iterator[Row]:
     """Check servers that may share a database, and compare them; yields the rows of all."""
     by_name: defaultdict[str, list[Line]] = defaultdict(list)
-    for line in lines_of(kin, look):
-        for each in without_copies(line, look):
+    for line in lines_of(kin, times):
+        for each in without_copies(line, times):
             by_name[each.name].append(each)
     staying: list[Line] = []
     for lines in by_name.values():
-        kept, gone = replaced(patient(judged(watched(lines, look), look), look), look)
+        kept, gone = replaced(patient(judged(watched(lines, times), times), times), times)
         staying += kept
         yield from (row._replace(due_at=None, mark=None) for row in gone)
     found = paired(staying)
     for line in found:
-        kept_line, gone = led(line, look)
+        kept_line, gone = led(line, times)
         yield from (row._replace(due_at=None, mark=None) for row in gone)
         others = [each for each in found if each.name == line.name and each is not line]
         kept_line = marked(
-            kept_line, look, is_watched=any(is_watched(line, each, look) for each in others)
+            kept_line, times, is_watched=any(is_watched(line, each, times) for each in others)
         )
         is_open = any(
-            may_be_one(line, each) and not were_long_together(line, each, look) for each in others
+            may_be_one(line, each) and not were_long_together(line, each, times) for each in others
         )
-        yield from _written(kept_line, look, is_open=is_open)
+        yield from _written(kept_line, times, is_open=is_open)
 
 
-def _written(line: Line, look: Look, *, is_open: bool) -> Iterator[Row]:
+def _written(line: Line, times: CheckTimes, *, is_open: bool) -> Iterator[Row]:
     """
     Put the state of a line (the servers of one database) and its next check into the rows.
 
     Yields all rows of the line. If `is_open`, it is undecided whether another line is of the same
     database, so the next check is after one heartbeat interval or earlier.
     """
-    leader = updated(with_state(line.leader, line.state, look.now), node_count=len(line.nodes))
+    leader = updated(with_state(line.leader, line.state, times.now), node_count=len(line.nodes))
     pulse = leader.record
     if line.nodes:
         pulse = evolve(pulse, last_seen=line.latest.last_seen)
-    due = due_at(pulse, heard_since=look.heard_since)
-    soon = due_after(look.now, interval(leader.record))
-    if due is not None and _is_past(due, look.now):
+    due = due_at(pulse, heard_since=times.heard_since)
+    soon = due_after(times.now, interval(leader.record))
+    if due is not None and _is_past(due, times.now):
         due = soon  # it has stopped sending, but keeps its state while undecided
     elif is_open:
         due = soon if due is None else min(due, soon)
     yield leader._replace(due_at=due)
 
     for row in line.nodes:
-        gone_at = due_after(max(row.record.last_seen, look.heard_since), gone_after(line))
+        gone_at = due_after(max(row.record.last_seen, times.heard_since), gone_after(line))
         is_heard = line.state.is_heard and row.record.state.is_heard
-        node = row if is_heard else with_state(row, line.state, look.now)
+        node = row if is_heard else with_state(row, line.state, times.now)
         due_at_last = gone_at if line.state.is_heard else None
         yield updated(node, node_count=0)._replace(due_at=due_at_last)

@@ -12,7 +12,7 @@ from itertools import combinations
 from math import inf
 
 from receiver.domain.databases.judging import FAR_APART, Verdict, judge, misfit
-from receiver.domain.databases.lines import Line, Look, join
+from receiver.domain.databases.lines import CheckTimes, Line, join
 from receiver.domain.databases.watching import (
     are_apart,
     are_in_order,
@@ -28,7 +28,7 @@ Pair = tuple[int, int]
 """The indexes of two lines in the list of all lines, the smaller index first."""
 
 
-def judged(lines: Sequence[Line], look: Look) -> list[Line]:
+def judged(lines: Sequence[Line], times: CheckTimes) -> list[Line]:
     """
     Join the lines whose servers turn out to be nodes of one database, and note copies as twins.
 
@@ -38,15 +38,15 @@ def judged(lines: Sequence[Line], look: Look) -> list[Line]:
 
     Args:
         lines: All lines that may have the same database, oldest first.
-        look: The times of the check.
+        times: The times of the check.
 
     Returns the lines after that: of lines that were joined, one.
     """
     pairs = {
         (n, m): (elder, younger) for (n, elder), (m, younger) in combinations(enumerate(lines), 2)
     }
-    verdicts = {each: _verdict(*two, look) for each, two in pairs.items()}
-    fits = {each: _misfit(*two, look) for each, two in pairs.items()}
+    verdicts = {each: _verdict(*two, times) for each, two in pairs.items()}
+    fits = {each: _misfit(*two, times) for each, two in pairs.items()}
     copies: defaultdict[int, set[int]] = defaultdict(set)
     for (n, m), verdict in verdicts.items():
         if verdict is Verdict.COPIES or are_apart(lines[n], lines[m]):
@@ -57,7 +57,7 @@ def judged(lines: Sequence[Line], look: Look) -> list[Line]:
         for each, verdict in verdicts.items()
         if verdict is Verdict.NODES and _is_clear(each, fits, copies)
     ]
-    return _paired(_joined(lines, sorted(nodes, key=fits.__getitem__), look), look)
+    return _paired(_joined(lines, sorted(nodes, key=fits.__getitem__), times), times)
 
 
 def _is_clear(fit: Pair, fits: Mapping[Pair, float], copies: Mapping[int, Iterable[int]]) -> bool:
@@ -79,63 +79,63 @@ def _rivals(fit: Pair, copies: Mapping[int, Iterable[int]]) -> Iterator[Pair]:
             yield min(mine, copy), max(mine, copy)
 
 
-def _joined(lines: Sequence[Line], nodes: Iterable[Pair], look: Look) -> list[Line]:
+def _joined(lines: Sequence[Line], nodes: Iterable[Pair], times: CheckTimes) -> list[Line]:
     """Join pairs of lines in the given order, unless they no longer fit after an earlier join."""
     found = list(lines)
     place = list(range(len(found)))  # where in `found` each line is, once some are joined
     for one, other in nodes:
         n, m = sorted((place[one], place[other]))
-        if n != m and _verdict(found[n], found[m], look) is Verdict.NODES:
-            found[n] = join(found[n], found[m], look)
+        if n != m and _verdict(found[n], found[m], times) is Verdict.NODES:
+            found[n] = join(found[n], found[m], times)
             place = [n if each == m else each for each in place]
     return [found[n] for n in sorted({*place})]
 
 
-def _paired(lines: Sequence[Line], look: Look) -> list[Line]:
+def _paired(lines: Sequence[Line], times: CheckTimes) -> list[Line]:
     """Find all pairs of lines that are judged to be copies, and note both lines as twins."""
     found = list(lines)
     for n, m in combinations(range(len(found)), 2):
-        if _verdict(found[n], found[m], look) is Verdict.COPIES:
+        if _verdict(found[n], found[m], times) is Verdict.COPIES:
             found[n], found[m] = pair(found[n], found[m])
     return found
 
 
-def _verdict(elder: Line, younger: Line, look: Look) -> Verdict:
+def _verdict(elder: Line, younger: Line, times: CheckTimes) -> Verdict:
     """Judge whether two lines are nodes or copies, by the messages that were counted of both."""
     one, other = elder.leader.mark, younger.leader.mark
-    if _takes_over(younger, elder, look):
+    if _takes_over(younger, elder, times):
         return Verdict.NODES
-    if one is None or other is None or not is_watched(elder, younger, look):
+    if one is None or other is None or not is_watched(elder, younger, times):
         return Verdict.UNDECIDED
     if any(microseconds(line.latest.last_seen) <= one.at for line in (elder, younger)):
         return Verdict.UNDECIDED
-    verdict = judge(sent_since(one, elder, look), sent_since(other, younger, look))
+    verdict = judge(sent_since(one, elder, times), sent_since(other, younger, times))
     if verdict is Verdict.NODES and not are_in_order([*elder.members, *younger.members]):
         return Verdict.UNDECIDED  # the smaller number may be of a message that was overtaken
     return verdict
 
 
-def _misfit(elder: Line, younger: Line, look: Look) -> float:
+def _misfit(elder: Line, younger: Line, times: CheckTimes) -> float:
     """
     How badly the messages of two lines fit a single database: 0 is best.
 
     Infinite while the lines cannot be compared, or when their sequence numbers are out of order.
     """
     one, other = elder.leader.mark, younger.leader.mark
-    if _takes_over(younger, elder, look):
+    if _takes_over(younger, elder, times):
         return 0.0
-    if one is None or other is None or not is_watched(elder, younger, look):
+    if one is None or other is None or not is_watched(elder, younger, times):
         return inf
     if not are_in_order([*elder.members, *younger.members]):
         return inf
-    return misfit(sent_since(one, elder, look), sent_since(other, younger, look))
+    return misfit(sent_since(one, elder, times), sent_since(other, younger, times))
 
 
-def _takes_over(line: Line, other: Line, look: Look) -> bool:
+def _takes_over(line: Line, other: Line, times: CheckTimes) -> bool:
     """Whether a line continues the numbers of another one whose nodes have all stopped sending."""
     if not (other.nodes and other.state.stale and line.state.is_heard) or are_apart(line, other):
         return False
-    last, before = line.latest.sequence, other.mark(look.now).sequence
+    last, before = line.latest.sequence, other.mark(times.now).sequence
     return last is not None and before is not None and before < last <= before + FAR_APART
 
 

@@ -12,10 +12,10 @@ from receiver.domain.databases.liveness import state_at
 from receiver.domain.instants import microseconds
 from receiver.domain.rows import Mark, Row
 
-__all__ = ["Line", "Look", "age", "join", "lines_of", "updated", "with_state"]
+__all__ = ["CheckTimes", "Line", "age", "join", "lines_of", "updated", "with_state"]
 
 
-class Look(NamedTuple):
+class CheckTimes(NamedTuple):
     """
     The times that a check of servers needs.
 
@@ -77,7 +77,7 @@ class Line(NamedTuple):
         return Mark(microseconds(now), heartbeats, sequence)
 
 
-def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
+def lines_of(kin: Sequence[Row], times: CheckTimes) -> list[Line]:
     """
     Group the rows of servers by their databases; returns a line for each database.
 
@@ -96,16 +96,16 @@ def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
             nodes[of].append(row)
         else:
             lonely.append(updated(row, node_of=None))
-    lines = [_line(row, nodes[row.server_id], look) for row in [*leaders.values(), *lonely]]
+    lines = [_line(row, nodes[row.server_id], times) for row in [*leaders.values(), *lonely]]
     return sorted(lines, key=lambda line: age(line.record))
 
 
-def join(elder: Line, younger: Line, look: Look) -> Line:
+def join(elder: Line, younger: Line, times: CheckTimes) -> Line:
     """
     Make one line of two, because their servers turned out to be nodes of the same database.
 
     The leader of a line is the server that lists show in place of all of them. That of `elder`, the
-    line whose leader was seen first, becomes the leader of the new line. `look` has the times of
+    line whose leader was seen first, becomes the leader of the new line. `times` has the times of
     the check that has found this out.
     """
     leader = elder.leader
@@ -114,12 +114,12 @@ def join(elder: Line, younger: Line, look: Look) -> Line:
         for row in younger.members
     ]
     one, other = leader.mark, younger.leader.mark
-    line = _line(leader, [*elder.nodes, *joining], look)
+    line = _line(leader, [*elder.nodes, *joining], times)
     # Counts since the same time are added; counts since different times cannot be, so begin anew.
     if one is not None and other is not None and one.at == other.at:
         mark = one.plus(other)
     else:
-        mark = line.mark(look.now)
+        mark = line.mark(times.now)
     return line._replace(leader=leader._replace(mark=mark))
 
 
@@ -146,12 +146,12 @@ def _name(row: Row) -> str:
     return row.record.database or ""
 
 
-def _line(leader: Row, nodes: Sequence[Row], look: Look) -> Line:
+def _line(leader: Row, nodes: Sequence[Row], times: CheckTimes) -> Line:
     line = Line(leader, nodes, leader.record.state)
-    return line._replace(state=_state_of(line, look))
+    return line._replace(state=_state_of(line, times))
 
 
-def _state_of(line: Line, look: Look) -> State:
+def _state_of(line: Line, times: CheckTimes) -> State:
     """
     The state of a database: what its leader's state would be if it had sent all nodes' messages.
 
@@ -165,10 +165,10 @@ def _state_of(line: Line, look: Look) -> State:
     pulse = evolve(
         record,
         last_seen=latest.last_seen,
-        heartbeat_count=line.mark(look.now).heartbeats,
+        heartbeat_count=line.mark(times.now).heartbeats,
         state=State.UP if is_heard and not record.state.is_heard else record.state,
     )
-    return state_at(pulse, look.now, heard_since=look.heard_since)
+    return state_at(pulse, times.now, heard_since=times.heard_since)
 
 
 def _heard_last(record: ServerRecord) -> tuple[datetime, str]:

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from receiver.domain.history import NOTHING_TAKEN, Minute, Taken
 
-__all__ = ["Look", "Presence", "Rules"]
+__all__ = ["Presence", "Rules", "SweepOptions"]
 
 
 @frozen(kw_only=True)
@@ -35,7 +35,7 @@ class Rules:
 
 
 @frozen(kw_only=True)
-class Look:
+class SweepOptions:
     """
     The parameters of one `sweep`.
 

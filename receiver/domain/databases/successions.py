@@ -10,14 +10,14 @@ from datetime import timedelta
 from itertools import combinations
 
 from contract import ServerRecord, State, interval, patience
-from receiver.domain.databases.lines import Line, Look, age, updated, with_state
+from receiver.domain.databases.lines import CheckTimes, Line, age, updated, with_state
 from receiver.domain.databases.watching import are_apart, pair, were_long_together
 from receiver.domain.rows import Row
 
 __all__ = ["gone_after", "led", "paired", "replaced"]
 
 
-def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
+def replaced(lines: Sequence[Line], times: CheckTimes) -> tuple[list[Line], list[Row]]:
     """
     Find rebuilds: lines that are late or down while another line sends for the same database.
 
@@ -29,12 +29,12 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     gone: list[Row] = []
     heir_of: dict[str, str] = {}
     for line in lines:
-        heirs = [each for each in lines if _goes_on(each, line) and not _are_two(each, line, look)]
+        heirs = [each for each in lines if _goes_on(each, line) and not _are_two(each, line, times)]
         if line.state.stale and heirs:
             heir = max(heirs, key=lambda each: age(each.record)).leader.server_id
             heir_of[line.leader.server_id] = heir
-            gone.append(_superseded(line.leader, heir, look))
-            gone += [_left(row, heir, look) for row in line.nodes]
+            gone.append(_superseded(line.leader, heir, times))
+            gone += [_left(row, heir, times) for row in line.nodes]
         else:
             staying.append(line)
     return _twins_of_heirs(staying, heir_of), gone
@@ -62,26 +62,26 @@ def _goes_on(line: Line, silent: Line) -> bool:
     return line.state.is_heard and line.latest.last_seen >= silent.latest.last_seen
 
 
-def _are_two(one: Line, other: Line, look: Look) -> bool:
+def _are_two(one: Line, other: Line, times: CheckTimes) -> bool:
     """Whether two lines have two databases: known twins, or long in parallel and never joined."""
-    return are_apart(one, other) or were_long_together(one, other, look)
+    return are_apart(one, other) or were_long_together(one, other, times)
 
 
-def _superseded(row: Row, by: str, look: Look) -> Row:
+def _superseded(row: Row, by: str, times: CheckTimes) -> Row:
     """The row of a leader that is superseded by the server with the id `by`."""
     # Late, so that an event `recovered` follows if the server sends again.
-    late = row if row.record.state.stale else with_state(row, State.LATE, look.now)
+    late = row if row.record.state.stale else with_state(row, State.LATE, times.now)
     return updated(late, superseded_by=by, twin_of=None, node_count=0)
 
 
-def _left(row: Row, leader: str, look: Look) -> Row:
+def _left(row: Row, leader: str, times: CheckTimes) -> Row:
     """
     The row of a node that is gone, superseded by the leader of its database.
 
     Its state is `up` or `new`, so that no event `recovered` follows if it sends again.
     """
     state = State.UP if row.record.heartbeat_count else State.NEW
-    return updated(with_state(row, state, look.now), superseded_by=leader, node_of=None)
+    return updated(with_state(row, state, times.now), superseded_by=leader, node_of=None)
 
 
 def paired(lines: Sequence[Line]) -> list[Line]:
@@ -102,7 +102,7 @@ def paired(lines: Sequence[Line]) -> list[Line]:
     return [_without_lost_twin(line, there) for line in found]
 
 
-def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
+def led(line: Line, times: CheckTimes) -> tuple[Line, list[Row]]:
     """
     Choose the leader of a line, and remove the nodes that are gone.
 
@@ -114,7 +114,7 @@ def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
 
     Args:
         line: The line.
-        look: The times that the check needs.
+        times: The times that the check needs.
 
     Returns the changed line, and the rows of the removed nodes, which are now superseded by the
     leader.
@@ -122,14 +122,14 @@ def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
     if not (line.nodes and line.state.is_heard):
         return line, []
     latest = line.latest
-    silence, longest = look.silence(line.record), gone_after(line)
+    silence, longest = times.silence(line.record), gone_after(line)
     is_elsewhere = _address(latest) != _address(line.record)
     if silence > longest or (is_elsewhere and silence > patience(line.record, intervals=2)):
         line = _led_by(line, latest.server_id)
-    gone = [row for row in line.nodes if look.silence(row.record) > longest]
+    gone = [row for row in line.nodes if times.silence(row.record) > longest]
     staying = [row for row in line.nodes if row not in gone]
     leader = line.leader.server_id
-    return line._replace(nodes=staying), [_left(row, leader, look) for row in gone]
+    return line._replace(nodes=staying), [_left(row, leader, times) for row in gone]
 
 
 def gone_after(line: Line) -> timedelta:

@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 
 from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval
 from receiver.domain.databases.judging import Sent, has_copies
-from receiver.domain.databases.lines import Line, Look, lines_of, updated
+from receiver.domain.databases.lines import CheckTimes, Line, lines_of, updated
 from receiver.domain.instants import MICROSECOND, instant, microseconds
 from receiver.domain.rows import Mark, Row
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-def without_copies(line: Line, look: Look) -> list[Line]:
+def without_copies(line: Line, times: CheckTimes) -> list[Line]:
     """
     Split a line into its servers if they turn out to belong to several copies of a database.
 
@@ -43,42 +43,42 @@ def without_copies(line: Line, look: Look) -> list[Line]:
     mark = line.leader.mark
     if not line.nodes or mark is None:
         return [line]
-    if not has_copies(sent_since(mark, line, look), in_order=are_in_order(line.members)):
+    if not has_copies(sent_since(mark, line, times), in_order=are_in_order(line.members)):
         return [line]
     rows = [updated(row, node_of=None)._replace(mark=None) for row in line.members]
-    return lines_of(rows, look)
+    return lines_of(rows, times)
 
 
-def watched(lines: Sequence[Line], look: Look) -> list[Line]:
+def watched(lines: Sequence[Line], times: CheckTimes) -> list[Line]:
     """
     Begin to watch together the lines that send in parallel and are not watched together yet.
 
     To watch lines (each the known servers of one database) is to count their messages, in order to
     find out whether they share a database. Returns all lines. Lines that are watched from now on
-    get a mark, a snapshot of how much they have sent until `look.now`. So do lines that were
+    get a mark, a snapshot of how much they have sent until `times.now`. So do lines that were
     watched together with one of them already, because a line has only one mark, and lines whose
     marks have different times cannot be compared. All lines must have the same database name.
     """
     begun = {
         line.leader.server_id
         for elder, younger in combinations(lines, 2)
-        if _are_parallel(elder, younger) and not is_watched(elder, younger, look)
+        if _are_parallel(elder, younger) and not is_watched(elder, younger, times)
         for line in (elder, younger)
     }
     reached = [line for line in lines if line.leader.server_id in begun]
     while reached:
         line = reached.pop()
         for other in lines:
-            if other.leader.server_id not in begun and is_watched(line, other, look):
+            if other.leader.server_id not in begun and is_watched(line, other, times):
                 begun.add(other.leader.server_id)
                 reached.append(other)
     return [
-        _with_mark(line, line.mark(look.now)) if line.leader.server_id in begun else line
+        _with_mark(line, line.mark(times.now)) if line.leader.server_id in begun else line
         for line in lines
     ]
 
 
-def patient(lines: Sequence[Line], look: Look) -> list[Line]:
+def patient(lines: Sequence[Line], times: CheckTimes) -> list[Line]:
     """
     Leave lines in their states while it is not decided whether another line has their database.
 
@@ -87,13 +87,13 @@ def patient(lines: Sequence[Line], look: Look) -> list[Line]:
     """
     return [
         line._replace(state=line.record.state)
-        if line.state.stale and any(_is_open(line, other, look) for other in lines)
+        if line.state.stale and any(_is_open(line, other, times) for other in lines)
         else line
         for line in lines
     ]
 
 
-def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
+def marked(line: Line, times: CheckTimes, *, is_watched: bool) -> Line:
     """
     Give a line the mark that it needs from now on: a snapshot at which counting messages starts.
 
@@ -106,17 +106,17 @@ def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
         return line
     if not line.nodes:
         return _with_mark(line, None)
-    if mark is not None and _is_fresh(mark, line, look):
+    if mark is not None and _is_fresh(mark, line, times):
         return line
-    return _with_mark(line, line.mark(look.now))
+    return _with_mark(line, line.mark(times.now))
 
 
-def _is_fresh(mark: Mark, line: Line, look: Look) -> bool:
+def _is_fresh(mark: Mark, line: Line, times: CheckTimes) -> bool:
     """Whether a mark can show copies in a line: it is recent, and no message since was missed."""
-    now = line.mark(look.now)
+    now = line.mark(times.now)
     if mark.sequence is not None and now.sequence is not None and now.sequence < mark.sequence:
         return False  # the sequence numbers have begun anew
-    return _is_valid(mark, look) and _intervals(mark, line.record, look) < _FRESH_INTERVALS
+    return _is_valid(mark, times) and _intervals(mark, line.record, times) < _FRESH_INTERVALS
 
 
 def may_be_one(one: Line, other: Line) -> bool:
@@ -130,7 +130,7 @@ def may_be_one(one: Line, other: Line) -> bool:
     return is_heard and State.LEFT not in {one.state, other.state} and not are_apart(one, other)
 
 
-def is_watched(one: Line, other: Line, look: Look) -> bool:
+def is_watched(one: Line, other: Line, times: CheckTimes) -> bool:
     """
     Whether two lines are watched together: their messages have been counted since the same time.
 
@@ -142,7 +142,7 @@ def is_watched(one: Line, other: Line, look: Look) -> bool:
         return False
     if not (one.state.is_heard or other.state.is_heard):
         return False
-    return mark.at == second.at and _is_valid(mark, look)
+    return mark.at == second.at and _is_valid(mark, times)
 
 
 def are_apart(one: Line, other: Line) -> bool:
@@ -157,7 +157,7 @@ def are_apart(one: Line, other: Line) -> bool:
     ]
 
 
-def were_long_together(one: Line, other: Line, look: Look) -> bool:
+def were_long_together(one: Line, other: Line, times: CheckTimes) -> bool:
     """
     Whether two lines (groups of servers) sent in parallel for so long that they must have two
     databases.
@@ -170,7 +170,7 @@ def were_long_together(one: Line, other: Line, look: Look) -> bool:
     begin = max(_alive_since(one.record), _alive_since(other.record))
     mark = one.leader.mark
     # A line that is late or down keeps its state, so the time before that goes on to count.
-    if mark is not None and _are_both_alive(one, other) and is_watched(one, other, look):
+    if mark is not None and _are_both_alive(one, other) and is_watched(one, other, times):
         begin = max(begin, instant(mark.at))
     end = min(one.latest.last_seen, other.latest.last_seen)
     longer = max(interval(one.record), interval(other.record))
@@ -227,11 +227,11 @@ def _started(record: ServerRecord) -> datetime:
     return min(record.first_seen, record.last_seen - up)
 
 
-def sent_since(mark: Mark, line: Line, look: Look) -> Sent:
+def sent_since(mark: Mark, line: Line, times: CheckTimes) -> Sent:
     """What the servers of a line have sent since the snapshot `mark`."""
-    now = line.mark(look.now)
+    now = line.mark(times.now)
     return Sent(
-        intervals=_intervals(mark, line.record, look) if _is_valid(mark, look) else 0.0,
+        intervals=_intervals(mark, line.record, times) if _is_valid(mark, times) else 0.0,
         heartbeats=max(0, now.heartbeats - mark.heartbeats),
         first=mark.sequence,
         last=now.sequence,
@@ -253,7 +253,7 @@ def are_in_order(rows: Iterable[Row]) -> bool:
     )
 
 
-def _is_open(silent: Line, other: Line, look: Look) -> bool:
+def _is_open(silent: Line, other: Line, times: CheckTimes) -> bool:
     """
     Whether it is still undecided if a late or down line shares its database with another line.
 
@@ -261,22 +261,22 @@ def _is_open(silent: Line, other: Line, look: Look) -> bool:
     12 heartbeat intervals of the `silent` line.
     """
     mark = silent.leader.mark
-    if mark is None or not other.state.is_heard or not is_watched(silent, other, look):
+    if mark is None or not other.state.is_heard or not is_watched(silent, other, times):
         return False
     longest = _PATIENT_INTERVALS * interval(silent.record)
-    return microseconds(look.now) - mark.at < longest // MICROSECOND
+    return microseconds(times.now) - mark.at < longest // MICROSECOND
 
 
-def _intervals(mark: Mark, record: ServerRecord, look: Look) -> float:
+def _intervals(mark: Mark, record: ServerRecord, times: CheckTimes) -> float:
     """How many heartbeat intervals of a server, each 7 days at most, have passed since a mark."""
     declared = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
     seconds = min(declared, interval(record).total_seconds())
-    return (microseconds(look.now) - mark.at) / 1e6 / seconds
+    return (microseconds(times.now) - mark.at) / 1e6 / seconds
 
 
-def _is_valid(mark: Mark, look: Look) -> bool:
+def _is_valid(mark: Mark, times: CheckTimes) -> bool:
     """Whether receivers have run without interruption since a mark, so no message was missed."""
-    return mark.at >= microseconds(look.heard_since)
+    return mark.at >= microseconds(times.heard_since)
 
 
 _CLOCK_TOLERANCE = timedelta(seconds=2)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from attrs import evolve
 from sqlalchemy import Connection, select
 
-from receiver.domain.databases.silence import Look, Presence
+from receiver.domain.databases.silence import Presence, SweepOptions
 from receiver.domain.history import NOTHING_TAKEN, Census, Minute, Taken, begin_of_minute
 from receiver.domain.instants import microseconds
 from receiver.domain.rate_limits import RateLimits
@@ -131,7 +131,7 @@ class Watch(Committing):
             self._cache.invalidate()
         return found
 
-    def sweep(self, look: Look) -> bool:
+    def sweep(self, options: SweepOptions) -> bool:
         """
         Check some servers that are due for a check, and write their new states and events.
 
@@ -145,8 +145,8 @@ class Watch(Committing):
         one, no server is checked until `note_presence` has been called.
         """
         dialect = self._transactions.dialect
-        minute = self._minute(look)
-        asked = evolve(look, noted_at=self._noted_at, minute=minute)
+        minute = self._minute(options)
+        asked = evolve(options, noted_at=self._noted_at, minute=minute)
 
         def work(connection: Connection) -> tuple[Swept, Committed]:
             swept = sweep(
@@ -154,16 +154,16 @@ class Watch(Committing):
             )
             return swept, swept.committed
 
-        is_any_due = look.is_any_due
+        is_any_due = options.is_any_due
         if is_any_due is None and minute is None:
             with self._transactions.read() as connection:
-                found = connection.execute(IS_DUE, {"now": microseconds(look.now)}).first()
+                found = connection.execute(IS_DUE, {"now": microseconds(options.now)}).first()
             is_any_due = found is not None
         if not is_any_due and minute is None:
             return False
         swept, committed = self._commit(work)
         if minute is not None:
-            self._taken, self._taken_at = look.taken, look.now
+            self._taken, self._taken_at = options.taken, options.now
         if self._budget is not None:
             for key_id, size in swept.spent.items():
                 self._budget.spend_changes(key_id, size)
@@ -188,12 +188,12 @@ class Watch(Committing):
         self._transactions.write(lambda connection: note_minute(connection, minute))
         self._taken, self._taken_at = taken, now
 
-    def _minute(self, look: Look) -> Minute | None:
+    def _minute(self, options: SweepOptions) -> Minute | None:
         """What the first `sweep` in a minute adds to the history; None for any other `sweep`."""
-        now, noted_at = look.now, self._taken_at
+        now, noted_at = options.now, self._taken_at
         if noted_at is not None and begin_of_minute(noted_at) == begin_of_minute(now):
             return None
-        taken = look.taken.since(self._taken)
+        taken = options.taken.since(self._taken)
         return Minute(at=now, census=self._census(now), taken=taken, taken_at=noted_at or now)
 
     def _census(self, now: datetime) -> Census | None:

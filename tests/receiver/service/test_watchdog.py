@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from contract import FAREWELL, Event, EventKind
-from receiver.domain.databases.silence import Look, Rules
+from receiver.domain.databases.silence import Rules, SweepOptions
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.history import Taken
 from receiver.domain.instants import microseconds
@@ -562,11 +562,11 @@ def test_watchdog_survives_a_failing_database_with_one_warning(
     fleet = Watched(SqlStore(make_url(f"sqlite:///{file}")))
     fleet.beat("a")
     engine = create_engine(f"sqlite:///{file}")
-    sweep, looks = fleet.store.watch.sweep, list[Look]()
+    sweep, looks = fleet.store.watch.sweep, list[SweepOptions]()
 
-    def noted(look: Look) -> bool:
-        looks.append(look)
-        return sweep(look)
+    def noted(options: SweepOptions) -> bool:
+        looks.append(options)
+        return sweep(options)
 
     monkeypatch.setattr(fleet.store.watch, "sweep", noted)
     watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
@@ -598,10 +598,10 @@ def test_watchdog_trouble_is_the_last_error_until_a_look_succeeds(
     watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
     sweep, fails = fleet.store.watch.sweep, [False]
 
-    def fail_or_sweep(look: Look) -> bool:
+    def fail_or_sweep(options: SweepOptions) -> bool:
         if fails[0]:
             raise error
-        return sweep(look)
+        return sweep(options)
 
     monkeypatch.setattr(fleet.store.watch, "sweep", fail_or_sweep)
     with running(watchdog):

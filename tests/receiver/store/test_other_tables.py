@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, make_url, select, update
 from contract import Heartbeat
 from keyring import made
 from receiver.access.key_mirror import KeyMirror
-from receiver.domain.databases.silence import Look
+from receiver.domain.databases.silence import SweepOptions
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
@@ -145,7 +145,7 @@ def test_silence_before_a_restore_is_not_that_of_the_servers(
     clock.advance(3600)
     store.watch.note_presence(clock.now, absent=absent)
     restore()
-    look = Look(now=clock.now, heard_since=started)
+    options = SweepOptions(now=clock.now, heard_since=started)
     store.transactions.write(
         lambda connection: connection.execute(
             insert(watches), {"id": 1, "heard_since": started, "seen_at": started}
@@ -153,11 +153,11 @@ def test_silence_before_a_restore_is_not_that_of_the_servers(
     )
     store.servers.apply([Incoming(Heartbeat(server_id="a"), started)])
 
-    assert not store.watch.sweep(look)
+    assert not store.watch.sweep(options)
     assert ["up"] == states(store, clock)
     heard_since = store.watch.note_presence(clock.now, absent=absent).heard_since
     assert clock.now == heard_since
-    store.watch.sweep(Look(now=clock.now, heard_since=heard_since))
+    store.watch.sweep(SweepOptions(now=clock.now, heard_since=heard_since))
     assert ["up"] == states(store, clock)
 
 

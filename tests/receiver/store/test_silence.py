@@ -144,7 +144,7 @@ def test_sweep_of_many_servers_is_split_and_records_each_once(fleet: Watched) ->
     fleet.beat(*ids)
     fleet.go_on(30, *ids)
     fleet.clock.advance(136)
-    pieces = [fleet.store.watch.sweep(fleet.look()) for _ in range(9)]
+    pieces = [fleet.store.watch.sweep(fleet.sweep_options()) for _ in range(9)]
     fleet.sweep()
 
     assert [*[True] * 8, False] == pieces
@@ -329,7 +329,7 @@ def test_duration_of_an_empty_sweep_does_not_grow_with_the_fleet(
 def shortest_sweep(fleet: Watched) -> float:
     def once() -> float:
         begun = time.perf_counter()
-        assert not fleet.store.watch.sweep(fleet.look())
+        assert not fleet.store.watch.sweep(fleet.sweep_options())
         return time.perf_counter() - begun
 
     return min(once() for _ in range(30))
@@ -500,7 +500,7 @@ def test_sweep_that_another_store_finishes_makes_the_fleet_silent_event(
     fleet.go_on(30, *ids)
     fleet.clock.advance(136)
     other_fleet.clock.now = fleet.now
-    fleet.store.watch.sweep(fleet.look())
+    fleet.store.watch.sweep(fleet.sweep_options())
     before = fleet.details(EventKind.FLEET_SILENT)
     other_fleet.sweep()
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 import receiver
 from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
-from receiver.domain.databases.silence import Look
+from receiver.domain.databases.silence import SweepOptions
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Incoming
@@ -232,8 +232,8 @@ def test_migration_gives_existing_servers_a_state_and_a_due_time(
         found_by(store, ALL_SERVERS),
     ]
     standing, last = dict(store.servers.vitals(MOMENT).standing), store.events.last()
-    look = Look(now=MOMENT + timedelta(days=1), heard_since=MOMENT + timedelta(days=1))
-    store.watch.sweep(look)
+    options = SweepOptions(now=MOMENT + timedelta(days=1), heard_since=MOMENT + timedelta(days=1))
+    store.watch.sweep(options)
     swept = {each: store.servers.get(each) for each in kept}
     store.servers.apply([Incoming(Heartbeat(server_id="up", database_uuid="v"), MOMENT)])
     store.servers.delete("long", MOMENT)

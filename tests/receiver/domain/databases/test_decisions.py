@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contract import ServerRecord, State, interval
 from receiver.domain.databases.decisions import alone, is_alone, together
-from receiver.domain.databases.lines import Look
+from receiver.domain.databases.lines import CheckTimes
 from receiver.domain.rows import Mark, Row
 from strategies import records
 
@@ -28,10 +28,10 @@ def test_check_of_a_server_alone_equals_that_of_servers_together(
     now = record.last_seen + silent * interval(record)
     record = evolve(record, state_since=now - changed * interval(record))
     row = Row(record, 7, 0)
-    look = Look(now, now - absent * interval(record))
+    times = CheckTimes(now, now - absent * interval(record))
 
     assert is_alone([row])
-    assert [*together([row], look)] == [*alone(row, look)]
+    assert [*together([row], times)] == [*alone(row, times)]
 
 
 @pytest.mark.parametrize(

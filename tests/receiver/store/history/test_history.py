@@ -32,8 +32,8 @@ class Kept(Watched):
 
     def look_at(self, moment: datetime | None = None, *, by: SqlStore | None = None) -> None:
         """Sweep once, by this receiver or by another one."""
-        look = evolve(self.look(), now=moment or self.now, taken=self.taken)
-        (by or self.store).watch.sweep(look)
+        options = evolve(self.sweep_options(), now=moment or self.now, taken=self.taken)
+        (by or self.store).watch.sweep(options)
 
     def hours(self) -> list[Hour]:
         return [*self.store.hours.since(self.heard_since - 1000 * AN_HOUR)]
