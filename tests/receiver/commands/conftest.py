@@ -1,22 +1,23 @@
-"""A fleet of three servers that commands reach by its database and over HTTP."""
+"""
+A fleet of three servers that commands reach by its database and over HTTP.
+
+Tests run on SQLite; tests marked `both_databases` run on PostgreSQL too.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
+from mostly_sqlite import database_url, pytest_generate_tests
 from receiver.store import SqlStore
 from two_ways import HOSTILE, Ways, serving
 from watched import Watched
 
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """SQLite only, since tests of the store cover both databases."""
-    return sqlite_url
+__all__ = ["database_url", "pytest_generate_tests", "three_servers", "ways"]
 
 
 @pytest.fixture
-def fleet(store: SqlStore) -> Watched:
+def three_servers(store: SqlStore) -> Watched:
     """Three servers: two are up, of which one has a hostile name, and one is down."""
     fleet = Watched(store)
     fleet.beat("beta_web-1", database="beta", odoo_stage="staging", odoo_version="18.0")
@@ -34,6 +35,6 @@ def fleet(store: SqlStore) -> Watched:
 
 
 @pytest.fixture
-def ways(database_url: str, fleet: Watched) -> Iterator[Ways]:
-    with serving(database_url, fleet) as ways:
+def ways(database_url: str, three_servers: Watched) -> Iterator[Ways]:
+    with serving(database_url, three_servers) as ways:
         yield ways

@@ -27,12 +27,6 @@ from watched import Watched
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """SQLite only, since tests of the store cover both databases."""
-    return sqlite_url
-
-
-@pytest.fixture
 def sink() -> Iterator[HttpSink]:
     with http_sink() as sink:
         yield sink

@@ -116,9 +116,9 @@ def test_database_is_labelled_in_both_ways(ways: Ways) -> None:
 
 
 def test_silence_command_requires_a_server_or_a_query_and_one_end(
-    fleet: Watched, database_url: str
+    three_servers: Watched, database_url: str
 ) -> None:
-    command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
+    command = Command({"FLEET_DATABASE_URL": database_url}, three_servers.clock)
     until = ("--until", "2026-02-01T12:00:00Z")
     wrong = {
         ("--for", "2h"): "SERVER_ID or --query is required",
@@ -157,10 +157,10 @@ def test_unknown_channels_rules_and_alarms_are_reported_over_http(ways: Ways) ->
 
 
 def test_channels_and_rules_are_created_over_http(
-    database_url: str, fleet: Watched, store: SqlStore
+    database_url: str, three_servers: Watched, store: SqlStore
 ) -> None:
     environ = {"FLEET_SECRET_KEY": SECRET_KEY, "FLEET_ALERT_ADDRESSES": "127.0.0.0/8"}
-    with serving(database_url, fleet, **environ) as ways:
+    with serving(database_url, three_servers, **environ) as ways:
         command = ways.http
         command.secret = "http://127.0.0.1:9/hush"
         made = command("channels", "create", "--name", "a", "--kind", "webhook")

@@ -37,9 +37,11 @@ def test_events_command_prints_the_events_of_several_pages(
     assert 3 == len(ways.agree("events", "--limit", "3"))
 
 
-def test_events_command_prints_all_events_since_a_time(fleet: Watched, database_url: str) -> None:
-    fleet.beat(*(f"many-{n:02}" for n in range(25)))
-    command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
+def test_events_command_prints_all_events_since_a_time(
+    three_servers: Watched, database_url: str
+) -> None:
+    three_servers.beat(*(f"many-{n:02}" for n in range(25)))
+    command = Command({"FLEET_DATABASE_URL": database_url}, three_servers.clock)
 
     since, cut = command("events", "--since", "1m"), command("events", "--since=1m", "--limit=9")
 
@@ -58,7 +60,7 @@ def test_event_kind_of_a_newer_receiver_is_printed_by_its_name() -> None:
 
 
 def test_events_of_a_database_are_followed(
-    store: SqlStore, fleet: Watched, database_url: str, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, three_servers: Watched, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until Ctrl-C; a database that does not answer for a while is told of once."""
     steps = iter(["new", "away", "away", "new", "end"])
@@ -69,7 +71,7 @@ def test_events_of_a_database_are_followed(
         if step == "end":
             raise KeyboardInterrupt
         if step == "new":
-            fleet.beat(f"new-{fleet.counts['registered']}")
+            three_servers.beat(f"new-{three_servers.counts['registered']}")
 
         def answer(*arguments: object, **options: object) -> object:
             if step == "away":
@@ -78,7 +80,7 @@ def test_events_of_a_database_are_followed(
 
         monkeypatch.setattr(type(store.events), "after", answer)
 
-    command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock, sleep=go_on)
+    command = Command({"FLEET_DATABASE_URL": database_url}, three_servers.clock, sleep=go_on)
     status, said, explained = command("events", "--follow", "--limit", "1")
     steps = iter(["end"])
     quiet = command("events", "--follow", "--kind", "twin")

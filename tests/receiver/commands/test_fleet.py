@@ -46,14 +46,14 @@ def test_list_command_reads_several_pages(ways: Ways, monkeypatch: pytest.Monkey
 
 
 def test_list_command_notes_what_is_special_about_a_server(
-    fleet: Watched, database_url: str
+    three_servers: Watched, database_url: str
 ) -> None:
     one = {"database_uuid": "u-1", "database": "gamma"}
-    fleet.beat("first", **one)
-    fleet.go_on(300)
-    fleet.beat("second", **one)
-    fleet.sweep()
-    command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
+    three_servers.beat("first", **one)
+    three_servers.go_on(300)
+    three_servers.beat("second", **one)
+    three_servers.sweep()
+    command = Command({"FLEET_DATABASE_URL": database_url}, three_servers.clock)
 
     _, (_, line), _ = command("list", "state:superseded")
 
@@ -96,13 +96,13 @@ def test_status_command_counts_the_servers_of_each_stage(ways: Ways) -> None:
 
 
 def test_status_command_on_a_database_says_whether_a_receiver_runs(
-    store: SqlStore, fleet: Watched, database_url: str, clock: Clock
+    store: SqlStore, three_servers: Watched, database_url: str, clock: Clock
 ) -> None:
-    command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
+    command = Command({"FLEET_DATABASE_URL": database_url}, three_servers.clock)
     never = command("status")
-    store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
+    store.watch.note_presence(three_servers.now, absent=timedelta(seconds=5))
     runs = command("status", "--json")
-    fleet.clock.advance(11)
+    three_servers.clock.advance(11)
     gone = command("status")
 
     assert 5 == never.status
@@ -163,7 +163,7 @@ def test_connect_command_prints_the_file_of_a_client(ways: Ways) -> None:
 
 @pytest.mark.parametrize("way", ["database", "http"])
 def test_forget_command_asks_before_it_forgets_servers(
-    ways: Ways, fleet: Watched, way: str
+    ways: Ways, three_servers: Watched, way: str
 ) -> None:
     command: Command = getattr(ways, way)
     assert 2 == command("forget", "stage:staging", "--silent-for", "0d").status
@@ -173,7 +173,7 @@ def test_forget_command_asks_before_it_forgets_servers(
     nobody_to_ask = command(*forget)
     command.answer = False
     refused = command(*forget)
-    kept = fleet.ids()
+    kept = three_servers.ids()
     command.answer = True
     done = command(*forget)
 
@@ -184,11 +184,13 @@ def test_forget_command_asks_before_it_forgets_servers(
     assert ["Forget 1 server?"] * 3 == command.asked
     assert "beta_web-1" in kept
     assert (0, ["beta_web-1"], "beta_web-1\n1 server is forgotten.") == done
-    assert "beta_web-1" not in fleet.ids()
+    assert "beta_web-1" not in three_servers.ids()
 
 
 @pytest.mark.parametrize("way", ["database", "http"])
-def test_forget_command_forgets_any_server_by_its_id(ways: Ways, fleet: Watched, way: str) -> None:
+def test_forget_command_forgets_any_server_by_its_id(
+    ways: Ways, three_servers: Watched, way: str
+) -> None:
     command: Command = getattr(ways, way)
     forget = ("forget", "--server", "acme_web-1", "--yes")
 
@@ -200,22 +202,22 @@ def test_forget_command_forgets_any_server_by_its_id(ways: Ways, fleet: Watched,
     assert (0, ["acme_web-1"], "1 server is forgotten.") == done
     assert (1, [], "There is no server 'acme_web-1'.") == again
     assert (0, [], "0 servers are forgotten.") == long_ago
-    assert "acme_web-1" not in fleet.ids()
+    assert "acme_web-1" not in three_servers.ids()
 
 
 def test_forget_command_keeps_a_server_named_by_its_id_when_the_answer_is_no(
-    ways: Ways, fleet: Watched
+    ways: Ways, three_servers: Watched
 ) -> None:
     ways.database.answer = False
 
     assert 130 == ways.database("forget", "--server", "acme_web-1").status
-    assert "acme_web-1" in fleet.ids()
+    assert "acme_web-1" in three_servers.ids()
 
 
 def test_forget_command_refuses_missing_and_contradictory_arguments(
-    fleet: Watched, database_url: str
+    three_servers: Watched, database_url: str
 ) -> None:
-    command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
+    command = Command({"FLEET_DATABASE_URL": database_url}, three_servers.clock)
     wrong = {
         (): "Say which servers to forget",
         ("state:up",): "Servers that are up are not forgotten by a filter",
@@ -230,11 +232,11 @@ def test_forget_command_refuses_missing_and_contradictory_arguments(
 
 
 def test_forget_command_names_many_servers_before_it_asks(
-    fleet: Watched, database_url: str
+    three_servers: Watched, database_url: str
 ) -> None:
-    fleet.beat(*(f"many-{n:02}" for n in range(25)))
-    fleet.go_on(300)
-    command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
+    three_servers.beat(*(f"many-{n:02}" for n in range(25)))
+    three_servers.go_on(300)
+    command = Command({"FLEET_DATABASE_URL": database_url}, three_servers.clock)
     command.answer = False
 
     _, _, explained = command("forget", "many-")

@@ -31,12 +31,6 @@ class Keys:
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """SQLite only, since tests of the store cover both databases."""
-    return sqlite_url
-
-
-@pytest.fixture
 def command(database_url: str, clock: Clock) -> Keys:
     return Keys(database_url, clock)
 

@@ -15,6 +15,8 @@ from receiver.store import SqlStore
 from servers import Clock
 from watched import Watched
 
+pytestmark = pytest.mark.both_databases
+
 DATABASE = {"database_uuid": "u-1", "database": "acme"}
 
 

@@ -10,18 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from mostly_sqlite import database_url, pytest_generate_tests
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "database_url" in metafunc.fixturenames:
-        is_on_both = metafunc.definition.get_closest_marker("both_databases") is not None
-        kinds = ["sqlite", "postgresql"] if is_on_both else ["sqlite"]
-        metafunc.parametrize("database_url", kinds, indirect=True)
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
+__all__ = ["audit", "database_url", "pytest_generate_tests"]
 
 
 @pytest.fixture
