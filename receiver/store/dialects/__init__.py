@@ -16,7 +16,8 @@ from receiver.store.dialects.listen import listen
 from receiver.store.dialects.postgresql import Postgresql
 from receiver.store.dialects.sqlite import Sqlite
 from receiver.store.dialects.url_parameters import check_url, parse_url
-from receiver.store.tables import LOCK_SECONDS, MIGRATION_SECONDS, IndexEntry
+from receiver.store.dialects.waits import LOCK_SECONDS, MIGRATION_SECONDS
+from receiver.store.tables import IndexEntry
 
 __all__ = [
     "LOCK_SECONDS",

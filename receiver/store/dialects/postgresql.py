@@ -42,11 +42,10 @@ from receiver.domain.errors import InvalidSetting
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import CHANNEL
 from receiver.store.dialects.pooler import ASK, is_pooled
+from receiver.store.dialects.waits import LOCK_SECONDS, MIGRATION_SECONDS
 from receiver.store.tables import (
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
-    LOCK_SECONDS,
-    MIGRATION_SECONDS,
     IndexEntry,
     commits,
     facets,

@@ -15,10 +15,10 @@ from receiver.domain.agents.toolsets import tool_word
 from receiver.domain.errors import StoreUnavailable
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.sqlite_file import DatabaseFile
+from receiver.store.dialects.waits import LOCK_SECONDS
 from receiver.store.tables import (
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
-    LOCK_SECONDS,
     IndexEntry,
 )
 

@@ -1,52 +1,32 @@
 """The tables, the column types that store Python values, and conditions of several queries."""
 
-from receiver.store.tables.servers import (
-    DUE_COLUMNS,
-    HEARTBEAT_COLUMNS,
-    INDEXED_FIELDS,
-    LOCK_SECONDS,
-    MIGRATION_SECONDS,
-    IndexEntry,
-    Key,
-    Member,
-    Moment,
-    among,
-    among_these,
-    annotations,
-    catalogues,
-    columns_of,
-    commits,
+from receiver.store.tables.columns import Key, Member, Moment, columns_of, metadata
+from receiver.store.tables.events import events, of_state, tombstones
+from receiver.store.tables.indexes import INDEXED_FIELDS, IndexEntry, facets, profiles, search_texts
+from receiver.store.tables.keys import (
     count_of_lapsed_keys,
-    events,
-    facets,
-    has_all_words,
-    has_any_word,
     is_lapsed,
-    is_listed,
     is_of_lapsed_key,
     key_revisions,
     keys,
-    metadata,
-    of_state,
-    offers_tool,
-    pauses,
-    profiles,
-    saved_views,
-    search_texts,
-    secrets,
-    servers,
     sessions,
-    tombstones,
-    toolsets,
-    watches,
 )
+from receiver.store.tables.people import annotations, saved_views
+from receiver.store.tables.receivers import commits, pauses, secrets, watches
+from receiver.store.tables.servers import DUE_COLUMNS, HEARTBEAT_COLUMNS, is_listed, servers
+from receiver.store.tables.tools import (
+    catalogues,
+    has_all_words,
+    has_any_word,
+    offers_tool,
+    toolsets,
+)
+from receiver.store.tables.value_lists import among, among_these
 
 __all__ = [
     "DUE_COLUMNS",
     "HEARTBEAT_COLUMNS",
     "INDEXED_FIELDS",
-    "LOCK_SECONDS",
-    "MIGRATION_SECONDS",
     "IndexEntry",
     "Key",
     "Member",

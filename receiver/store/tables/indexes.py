@@ -1,0 +1,84 @@
+"""The tables by which lists find servers without reading their rows."""
+
+from typing import NamedTuple
+
+from sqlalchemy import BigInteger, Column, Integer, Table, Text
+
+from receiver.store.tables.columns import Key, metadata
+
+__all__ = ["INDEXED_FIELDS", "IndexEntry", "facets", "profiles", "search_texts"]
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column(
+        "id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    ),
+    Column("stage", Text, nullable=False),
+    Column("odoo_version", Text),
+    Column("version", Text),
+    Column("network", Text),
+    Column("owner", Text),
+    Column("toolset", BigInteger),
+)
+"""
+A row for each `receiver.domain.lists.profiles.Profile`: what servers that are alike have in common.
+
+These are stage, versions, network, key and tools. There are few profiles, so a list that is
+filtered by these values looks first which profiles match, and then for the servers with their ids.
+"""
+
+search_texts = Table(
+    "search_texts",
+    metadata,
+    Column("server_id", Key, primary_key=True),
+    Column("names", Text, nullable=False),
+    Column("addresses", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""
+The texts of each server that are searched (`receiver.domain.lists.search_texts.SearchText`).
+
+A search for a word reads all rows of this table. They take a tenth of the space of the rows of
+`servers`.
+"""
+
+
+facets = Table(
+    "facets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("server_id", Key, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""
+An inverted index: from a value, such as the name of a database, to the servers that have it.
+
+Each row says that the server `server_id` has the value `value`, and `name` says what the value is:
+
+- `database` and `superseded_by`: The field of the record; no row if the field is None.
+- `label`: A label of the server's database; a row for each.
+- `state`: `superseded` if another server superseded this one, `node` if lists show another server
+  of its database in its place, and otherwise the state of its record.
+- `database_uuid`: The field of the record. Superseded servers have no such row.
+- `standing`: The state, a slash and the stage. Superseded servers and nodes have no such row.
+
+Long values are stored as `receiver.domain.queries.index_text` returns them. Stages, versions and
+tools are in the table `profiles` instead.
+"""
+
+
+class IndexEntry(NamedTuple):
+    """A row of the table `facets`, an inverted index: a server has a value under a name."""
+
+    name: str
+    value: str
+    server_id: str
+
+
+INDEXED_FIELDS = {
+    "database": "database",
+    "superseded_by": "superseded_by",
+}
+"""The fields of `ServerRecord` that the table `facets` has, by the `name` of their rows there."""
