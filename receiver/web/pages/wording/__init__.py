@@ -1,8 +1,17 @@
 """Texts of the pages: times, records and events in words, and availability as SVG bars."""
 
+from receiver.domain.alerts.reports import percent
 from receiver.web.pages.wording.events import (
+    Superseded,
+    Tale,
+    silence_url,
+    span_url,
+    superseded,
+    tale,
+)
+from receiver.web.pages.wording.groups import tale_of_many
+from receiver.web.pages.wording.kinds import (
     ALARMS,
-    FACTS,
     KINDS,
     NAMED_SERVERS,
     OF_TOOLS,
@@ -12,32 +21,12 @@ from receiver.web.pages.wording.events import (
     SUMMED_UP,
     TOPICS,
     TROUBLES,
-    Fact,
-    Strip,
-    Superseded,
-    Tale,
-    ago,
-    brief,
-    called,
-    clock,
-    duration,
-    exactly,
-    facts,
-    is_seen,
     many,
-    names,
-    percent,
-    shown,
-    silence_url,
-    span_url,
-    stages,
-    strip,
-    superseded,
-    tale,
-    tale_of_many,
-    titled,
-    window,
 )
+from receiver.web.pages.wording.records import FACTS, Fact, facts
+from receiver.web.pages.wording.strips import Strip, strip
+from receiver.web.pages.wording.texts import brief, called, is_seen, names, shown, stages, titled
+from receiver.web.pages.wording.times import ago, clock, duration, exactly, window
 
 __all__ = [
     "ALARMS",

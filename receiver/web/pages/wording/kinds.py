@@ -1,0 +1,184 @@
+"""What pages call the kinds of things: states, events, troubles, alarms, scopes of keys."""
+
+from contract import EventKind, State
+from receiver.domain.alerts.reach import Reach
+from receiver.domain.alerts.values import AWAY, KEY_EXPIRES
+from receiver.domain.grouping.problems import Trouble
+from receiver.domain.keys import KeyScope
+
+__all__ = [
+    "ALARMS",
+    "KINDS",
+    "NAMED_SERVERS",
+    "OF_TOOLS",
+    "REACHES",
+    "SCOPES",
+    "STATES",
+    "SUMMED_UP",
+    "TOPICS",
+    "TROUBLES",
+    "many",
+]
+
+NAMED_SERVERS = 3
+"""How many servers of a problem, or of a group of events, a page names at most."""
+
+SCOPES = {
+    KeyScope.VIEWER: "reads the fleet, and changes nothing",
+    KeyScope.AGENT: "sends messages of servers, as an Odoo does, and reads nothing",
+    KeyScope.REGISTRY: "reads the MCP registry only, by an address, as editors do",
+    KeyScope.BADGE: "reads badges only, by an address, for pages that show them",
+    KeyScope.ADMIN: "does all: forgets servers, and manages keys and alerts",
+}
+"""What the holder of a key of each scope does; first the scope that most new keys should have."""
+
+STATES = {
+    State.UP: "Heard as promised",
+    State.NEW: "Registered, no heartbeat yet",
+    State.LATE: "Silent for more than two heartbeats",
+    State.DOWN: "Silent for more than four heartbeats",
+    State.LEFT: "Said that it sends no more",
+}
+
+
+def many(kind: EventKind) -> str:
+    """What happened to several servers, such as `are late`, to stand beneath their number."""
+    return _MANY.get(kind, KINDS[kind])
+
+
+OF_TOOLS = {
+    "title": "Other title",
+    "description": "Other description",
+    "annotations": "Other hints",
+    "input_schema_digest": "Other arguments",
+    "provider": "Other module",
+}
+"""The labels of those fields of `contract.Tool` that may change or differ, by their names."""
+
+KINDS = {
+    EventKind.REGISTERED: "joined the fleet",
+    EventKind.MOVED: "moved",
+    EventKind.RESTARTED: "restarted",
+    EventKind.UPGRADED: "was upgraded",
+    EventKind.CAPABILITIES_CHANGED: "tools changed",
+    EventKind.TOOLS_CHANGED: "tool descriptions changed",
+    EventKind.STAGE_CHANGED: "stage changed",
+    EventKind.UPDATED: "details changed",
+    EventKind.LATE: "is late",
+    EventKind.DOWN: "went down",
+    EventKind.RECOVERED: "is back",
+    EventKind.REBUILT: "was rebuilt",
+    EventKind.TWIN: "has a twin",
+    EventKind.NODE: "became a node of a database",
+    EventKind.NODE_LEFT: "is no longer a node",
+    EventKind.COPIES: "too many copies of a database",
+    EventKind.CONFLICT: "two machines under one ID",
+    EventKind.FLAPPING: "is flapping",
+    EventKind.CALM: "stopped flapping",
+    EventKind.LEFT: "left",
+    EventKind.DELETED: "was forgotten",
+    EventKind.REFUSED_WRITE: "refused",
+    EventKind.FLEET_SILENT: "mass outage",
+    EventKind.SILENCED: "is silenced",
+    EventKind.ACKNOWLEDGED: "alarm acknowledged",
+    EventKind.UNDELIVERED: "message not delivered",
+    EventKind.LABELLED: "labels or note changed",
+}
+"""
+For each kind of event the text, in lower case, that stands beneath the name of the server.
+
+Some are predicates of a sentence about the server, such as `went down`, and some are headings, such
+as `tools changed`.
+"""
+
+TOPICS = {
+    "Outages": (
+        EventKind.DOWN,
+        EventKind.LATE,
+        EventKind.RECOVERED,
+        EventKind.FLEET_SILENT,
+        EventKind.FLAPPING,
+        EventKind.CALM,
+    ),
+    "Upgrades": (EventKind.UPGRADED,),
+    "Tools changed": (EventKind.CAPABILITIES_CHANGED, EventKind.TOOLS_CHANGED),
+    "All changes": (
+        EventKind.UPGRADED,
+        EventKind.RESTARTED,
+        EventKind.MOVED,
+        EventKind.CAPABILITIES_CHANGED,
+        EventKind.TOOLS_CHANGED,
+        EventKind.STAGE_CHANGED,
+        EventKind.UPDATED,
+        EventKind.LABELLED,
+    ),
+    "Coming and going": (
+        EventKind.REGISTERED,
+        EventKind.LEFT,
+        EventKind.DELETED,
+        EventKind.REBUILT,
+        EventKind.NODE,
+        EventKind.NODE_LEFT,
+    ),
+    "Mix-ups": (
+        EventKind.CONFLICT,
+        EventKind.TWIN,
+        EventKind.COPIES,
+        EventKind.REFUSED_WRITE,
+    ),
+    "Alerts": (EventKind.SILENCED, EventKind.ACKNOWLEDGED, EventKind.UNDELIVERED),
+}
+"""
+The kinds of events, by the topic that somebody may look for in the timeline.
+
+Each kind has a topic. What people look for most often has one of its own, besides a larger one.
+"""
+
+SUMMED_UP = frozenset(
+    {
+        EventKind.UPGRADED,
+        EventKind.CAPABILITIES_CHANGED,
+        EventKind.TOOLS_CHANGED,
+        EventKind.STAGE_CHANGED,
+    }
+)
+"""The kinds of events of which `tale_of_many` says what became what, if it knows the details."""
+
+_MANY = {
+    EventKind.LATE: "are late",
+    EventKind.RECOVERED: "are back",
+    EventKind.UPGRADED: "were upgraded",
+    EventKind.REBUILT: "were rebuilt",
+    EventKind.TWIN: "have twins",
+    EventKind.NODE: "became nodes of databases",
+    EventKind.NODE_LEFT: "are no longer nodes",
+    EventKind.FLAPPING: "are flapping",
+    EventKind.DELETED: "were forgotten",
+    EventKind.SILENCED: "are silenced",
+}
+"""What a kind of event says of several servers, where that is not the text in `KINDS`."""
+
+TROUBLES = {
+    Trouble.DOWN: ("is down", "are down"),
+    Trouble.LATE: ("is late", "are late"),
+    Trouble.CONFLICT: ("shares its ID with another machine", "share their IDs with other machines"),
+    Trouble.TWIN: ("shares its database UUID", "share their database UUIDs"),
+    Trouble.FLAPPING: ("is flapping", "are flapping"),
+}
+"""What is said of one server with a trouble, and of several."""
+
+REACHES = {
+    Reach.NO_CHANNEL: "nobody was told: there is no channel",
+    Reach.NO_RULE: "nobody was told: no rule is about this",
+    Reach.MISSED: "nobody was told: the rule about this was made or changed after it began",
+    Reach.LATER: "nobody is told yet: it has to last longer",
+    Reach.TOLD: "told",
+}
+"""Whether anybody is told of a trouble, or why not."""
+
+ALARMS = {
+    **{kind.value: says for kind, says in KINDS.items()},
+    KEY_EXPIRES: "expires soon",
+    AWAY: "was away",
+}
+"""For each kind of alarm the text that stands beneath the name of the server, key or receiver."""

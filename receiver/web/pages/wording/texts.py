@@ -1,0 +1,95 @@
+"""Texts that others have written, as far as a page shows them."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from contract import ServerRecord, State
+
+__all__ = ["brief", "called", "is_seen", "names", "shown", "stages", "titled", "worded"]
+
+
+def is_seen(text: str) -> bool:
+    """Whether a text has a visible character."""
+    return any(
+        unicodedata.category(each) not in _INVISIBLE_CATEGORIES and each not in _BLANK_CHARACTERS
+        for each in text
+    )
+
+
+def shown(text: str) -> str:
+    """The text, or `(blank)` if it has no visible character."""
+    return text if is_seen(text) else "(blank)"
+
+
+def brief(text: str, most: int = 255) -> str:
+    """The text, cut to `most` characters with `…`; `(blank)` if nothing of it is visible."""
+    text = shown(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def titled(text: str) -> str:
+    """The text with its first letter as a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
+def called(record: ServerRecord) -> str:
+    """
+    What a page calls a server: the name of its database, or else its `server_id`.
+
+    The `server_id` is taken if the name is unknown or has no visible character. If the `server_id`
+    has none either, it is `(blank)`.
+    """
+    database = record.database or ""
+    return shown(database if is_seen(database) else record.server_id)
+
+
+def stages(found: Sequence[tuple[str, int]]) -> str:
+    """
+    The stages of some servers in words, such as `all staging` or `3 production, 1 without stage`.
+
+    At most three stages are named; then the text says how many more there are, such as `and 2
+    more`.
+
+    Args:
+        found: The stages, each with the number of its servers, the most frequent first; "" for
+            servers without a stage.
+    """
+    texts = [brief(stage, 40) if stage else "without stage" for stage, _ in found]
+    if len(found) == 1:
+        return f"all {texts[0]}"
+    counted = [f"{number:,} {text}" for (_, number), text in zip(found, texts, strict=True)]
+    more = len(counted) - _MAX_STAGES
+    return ", ".join(counted[:_MAX_STAGES]) + (f" and {more} more" if more > 0 else "")
+
+
+def worded(value: Any) -> str:
+    """A value of a record or an event as a text: `unknown` for None, `none` if it is empty."""
+    match value:
+        case None:
+            return "unknown"
+        case "":
+            return "none"
+        case State():
+            return value.value
+        case {"primary": primary, "all": others}:
+            return names([*dict.fromkeys([primary, *others])])
+        case list():
+            return names(value) or "none"
+        case _:
+            return shown(str(value))
+
+
+def names(texts: Sequence[str]) -> str:
+    """The first five texts, with commas between them, and how many more there are."""
+    first = ", ".join(map(shown, texts[:_MAX_NAMES]))
+    return f"{first} and {len(texts) - _MAX_NAMES} more" if len(texts) > _MAX_NAMES else first
+
+
+_MAX_NAMES = 5
+_MAX_STAGES = 3
+
+# Spaces, control and format characters, and combining marks.
+_INVISIBLE_CATEGORIES = {"Zs", "Zl", "Zp", "Cc", "Cf", "Mn"}
+# Hangul fillers and the empty Braille pattern.
+_BLANK_CHARACTERS = "\u115f\u1160\u2800\u3164\uffa0"
