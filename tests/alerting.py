@@ -1,18 +1,42 @@
 """Test helper: what a receiver needs to tell people of alarms, and keys of each scope."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from attrs import asdict
 from sqlalchemy import Engine, insert
+from starlette.applications import Starlette
 
 from alert_values import channel, rule, silence
+from receiver.app import Tuning, create_app
 from receiver.service.alerts.secret_box import SecretBox
 from receiver.store.alerts.tables import channels, rules, silences
+from servers import ANY_PAUSE_SECONDS
 
-__all__ = ["SECRET_KEY", "Keys", "fill"]
+__all__ = ["SECRET_KEY", "Keys", "alerting_app", "alerting_settings", "fill"]
 
 SECRET_KEY = SecretBox.new_key()
 """A value of FLEET_SECRET_KEY."""
+
+
+def alerting_settings(database_url: str) -> dict[str, str]:
+    """The environment of a receiver that may send messages to this machine."""
+    return {
+        "FLEET_DATABASE_URL": database_url,
+        "FLEET_SECRET_KEY": SECRET_KEY,
+        "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
+    }
+
+
+def alerting_app(
+    database_url: str, clock: Callable[[], datetime], *, alert_seconds: float = 0.05
+) -> Starlette:
+    """A receiver that may send messages to this machine, and looks for alarms that often."""
+    tuning = Tuning(
+        absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05, alert_seconds=alert_seconds
+    )
+    return create_app(environ=alerting_settings(database_url), clock=clock, tuning=tuning)
 
 
 class Keys(NamedTuple):

@@ -26,6 +26,7 @@ __all__ = [
     "MESSAGE",
     "NOON",
     "SECRET",
+    "SIGNED",
     "QuickProcess",
     "add_channel",
     "add_webhook",
@@ -39,6 +40,7 @@ __all__ = [
     "quick_process",
     "settings",
     "settle",
+    "signed_request",
     "telling_receiver",
 ]
 
@@ -58,6 +60,17 @@ MESSAGE = Message(
     text="acme & Söhne <production>\n\nSince 12:00.",
     body={"type": "fleet.alarm", "data": {"name": "acme & Söhne"}},
 )
+
+SIGNED = ("POST", "/hook?a=b", MESSAGE.id, "application/json", MESSAGE.body)
+"""What `signed_request` returns of the message, sent to `/hook?a=b`."""
+
+
+def signed_request(sink: HttpSink) -> tuple[str, str, str, str, Any]:
+    """The one request that a webhook got: method, path, id, type and body, whose signature fits."""
+    (request,) = sink.received
+    headers = request.headers
+    signed = request.verified(SECRET)
+    return request.method, request.path, headers["webhook-id"], headers["content-type"], signed
 
 
 def mail_url(mailbox: SmtpSink, more: str = "") -> str:

@@ -13,11 +13,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import messages
-from alerting import SECRET_KEY
+from alerting import alerting_app, alerting_settings
 from browsing import TOLD_MS, Reader
 from looking import fits, serious
-from receiver.app import Tuning, create_app
-from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
+from servers import Clock, serve, wait_until
 from sinks import HttpSink, http_sink
 
 SERVER = "/server/acme_web-1"
@@ -32,13 +31,7 @@ HOSTILE = [
 @pytest.fixture
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     """A receiver without keys that may send messages to this machine."""
-    environ = {
-        "FLEET_DATABASE_URL": database_url,
-        "FLEET_SECRET_KEY": SECRET_KEY,
-        "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
-    }
-    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05, alert_seconds=0.2)
-    with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
+    with serve(alerting_app(database_url, clock, alert_seconds=0.2)) as client:
         client.timeout = 30
         yield client
 
@@ -247,12 +240,7 @@ class Command:
     """Runs `python -m receiver` on a database."""
 
     def __init__(self, database_url: str) -> None:
-        self._environ = {
-            **os.environ,
-            "FLEET_DATABASE_URL": database_url,
-            "FLEET_SECRET_KEY": SECRET_KEY,
-            "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
-        }
+        self._environ = {**os.environ, **alerting_settings(database_url)}
 
     def run(self, *arguments: str, said: str = "") -> None:
         done = subprocess.run(

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, insert
 from alert_values import alarm as an_alarm
 from alert_values import channel as a_channel
 from alert_values import rule as a_rule
-from alerting import SECRET_KEY, fill
+from alerting import alerting_settings, fill
 from commanding import Command, Said
 from receiver.commands import context
 from receiver.domain.alerts.requests import NewRule
@@ -34,12 +34,7 @@ def sink() -> Iterator[HttpSink]:
 
 @pytest.fixture
 def command(database_url: str, clock: Clock) -> Command:
-    environ = {
-        "FLEET_DATABASE_URL": database_url,
-        "FLEET_SECRET_KEY": SECRET_KEY,
-        "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
-    }
-    command = Command(environ, clock, is_older=True)
+    command = Command(alerting_settings(database_url), clock, is_older=True)
     command.secret = "http://127.0.0.1:9/hush"
     return command
 

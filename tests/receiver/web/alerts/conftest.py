@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from alerting import SECRET_KEY, Keys
+from alerting import Keys, alerting_app
 from keyring import bearer, keep, made
-from receiver.app import Tuning, create_app
-from servers import ANY_PAUSE_SECONDS, Clock, Observed, serve
+from servers import Clock, Observed, serve
 
 
 @pytest.fixture
@@ -28,13 +27,7 @@ def keys(database_url: str) -> Keys:
 @pytest.fixture
 def app(database_url: str, clock: Clock) -> Observed:
     """A receiver that may send messages to this machine."""
-    environ = {
-        "FLEET_DATABASE_URL": database_url,
-        "FLEET_SECRET_KEY": SECRET_KEY,
-        "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
-    }
-    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05, alert_seconds=0.05)
-    return Observed(create_app(environ=environ, clock=clock, tuning=tuning))
+    return Observed(alerting_app(database_url, clock))
 
 
 @pytest.fixture

@@ -16,17 +16,17 @@ from sqlalchemy import Engine, func, select, text
 import messages
 from alert_values import NOW
 from alert_values import silence as a_silence
-from alerting import SECRET_KEY
+from alerting import alerting_app
 from contract import ServerRecord
 from keyring import bearer, keep, made
-from receiver.app import Tuning, create_app
+from receiver.app import create_app
 from receiver.domain.alerts.values import TELLABLE
 from receiver.domain.filter_text import FilterText
 from receiver.service.alerts.outbox import WAITS
 from receiver.store.alerts.tables import alert_progress
 from receiver.store.tables import events
 from receiver.web.pages.silenced import Silenced, Window
-from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
+from servers import Clock, serve, wait_until
 from sinks import HttpSink, closed_port, http_sink
 
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
@@ -36,13 +36,7 @@ NOWHERE = "http://127.0.0.1:9/hook"
 @pytest.fixture
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     """A receiver without keys, which may send messages to this machine."""
-    environ = {
-        "FLEET_DATABASE_URL": database_url,
-        "FLEET_SECRET_KEY": SECRET_KEY,
-        "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
-    }
-    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05, alert_seconds=0.05)
-    with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
+    with serve(alerting_app(database_url, clock)) as client:
         yield client
 
 
