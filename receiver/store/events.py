@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import cache
 from itertools import starmap
 from typing import Any
 
@@ -149,7 +150,7 @@ class Events:
             before: Only events with a smaller number; None for all.
             limit: How many events are returned at most.
         """
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             query = _newest(connection, matching, before, _BRIEF).limit(limit)
             return [Brief._make(row) for row in connection.execute(query)]
 
@@ -179,7 +180,7 @@ class Events:
         query = query.order_by(func.count().desc(), func.max(events.c.id).desc()).limit(_DIFFERENT)
         found: list[Alike] = []
         size = 0
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             for text, count in connection.execute(query):
                 size += len(text)
                 if found and size > max_bytes:
@@ -189,14 +190,14 @@ class Events:
 
     def count(self, matching: EventFilter) -> int:
         """How many events match a filter."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             found = _matching(connection, matching, [events.c.id]).subquery()
             return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
 
     def last_at(self, kinds: Collection[EventKind]) -> datetime | None:
         """When the last event of any of these kinds happened; None if there is no such event."""
-        with self._transactions.read() as connection:
-            found = [connection.execute(_LAST_OF_KIND, {"kind": kind}).scalar() for kind in kinds]
+        with self._transactions.read_once() as connection:
+            found = connection.execute(_last_of_each(frozenset(kinds))).one()
         return max(filter(None, found), default=None)
 
     def after(
@@ -220,7 +221,7 @@ class Events:
 
     def last(self) -> int:
         """The number of the newest event; 0 when there is none."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
     def chain(self, server_id: str) -> list[str]:
@@ -385,12 +386,14 @@ _WHOLE: Sequence[ColumnElement[Any]] = columns_of(
 )
 """The columns that an event is made of."""
 
-_LAST_OF_KIND = (
-    select(events.c.at)
-    .where(events.c.kind == bindparam("kind", type_=events.c.kind.type))
-    .order_by(events.c.id.desc())
-    .limit(1)
-)
+
+@cache
+def _last_of_each(kinds: frozenset[EventKind]) -> Select[Any]:
+    """The query for a row with the times at which the last events of some kinds happened."""
+    last = select(events.c.at).order_by(events.c.id.desc()).limit(1)
+    return select(*(last.where(events.c.kind == kind).scalar_subquery() for kind in sorted(kinds)))
+
+
 _LONGEST_CHAIN = 1000
 
 

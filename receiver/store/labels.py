@@ -81,7 +81,7 @@ class Labels:
 
     def all(self) -> Sequence[tuple[str, int]]:
         """All labels that servers in lists have, sorted, each with the number of these servers."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return [(label, count) for label, count in connection.execute(_COUNTS)]
 
     def noted(self, words: Collection[str]) -> Noted:

@@ -167,16 +167,22 @@ def records_of(
     The records of the servers `found`, given by `server_id` and revision, in their order.
 
     If the cache holds this revision of a record, the record is taken from the cache; otherwise it
-    is read. A server that was deleted since the ids were read is left out.
+    is read. A server that was changed or deleted since the revisions were read is left out; in a
+    transaction that sees one moment there is none.
     """
     records: dict[str, ServerRecord] = {}
+    others: dict[str, int] = {}
     for server_id, revision in found:
         row = cache.get(server_id)
         if row is not None and row.revision == revision:
             records[server_id] = row.record
-    others = [server_id for server_id, _ in found if server_id not in records]
-    for columns in connection.execute(_READ_RECORDS, {"ids": others}).mappings() if others else ():
-        records[columns["server_id"]] = ServerRecord(**columns)
+        else:
+            others[server_id] = revision
+    query = _READ_RECORDS, {"ids": [*others]}
+    for columns in connection.execute(*query).mappings() if others else ():
+        values = dict(columns)
+        if values.pop("revision") == others[values["server_id"]]:
+            records[values["server_id"]] = ServerRecord(**values)
     return [records[server_id] for server_id, _ in found if server_id in records]
 
 
@@ -373,9 +379,9 @@ _REVISIONS = (
     .with_for_update()
 )
 _READ = select(servers).where(among(servers.c.server_id, "ids")).order_by(servers.c.server_id)
-_READ_RECORDS = select(*(servers.c[each.name] for each in fields(ServerRecord))).where(
-    among(servers.c.server_id, "ids")
-)
+_READ_RECORDS = select(
+    servers.c.revision, *(servers.c[each.name] for each in fields(ServerRecord))
+).where(among(servers.c.server_id, "ids"))
 _DELETE = delete(servers).where(among(servers.c.server_id, "ids"))
 _UPDATE = (
     update(servers)

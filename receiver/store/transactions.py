@@ -1,20 +1,20 @@
 """
 Transactions: the engine, one writer at a time, retries, and commits whose outcome is unknown.
 
-`Transactions.read` and `write` block until their transaction is over, and raise StoreUnavailable
-when the database does not answer. Then nothing has changed, unless the error is of the subclass
-OutcomeUnknown: the commit may have succeeded or not.
+`Transactions.read`, `read_once` and `write` block until their transaction is over, and raise
+StoreUnavailable when the database does not answer. Then nothing has changed, unless the error is of
+the subclass OutcomeUnknown: the commit may have succeeded or not.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from threading import RLock
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import (
     DatabaseError,
     DBAPIError,
@@ -86,6 +86,7 @@ class Transactions:
         self._identity: Identity | None = None
         self._engine = self.dialect.create_engine(url)
         self._reading = self._engine.execution_options(reads=True, **self.dialect.reading)
+        self._reading_once = self._engine.execution_options(reads=True, **self.dialect.reading_once)
         try:
             with unavailable():
                 self._writing = self._engine.connect()
@@ -99,16 +100,30 @@ class Transactions:
             self.close()
             raise
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> AbstractContextManager[Connection]:
         """A context with a connection to read with, in a transaction that ends with the context."""
+        return self._connected(self._reading)
+
+    def read_once(self) -> AbstractContextManager[Connection]:
+        """
+        A context with a connection for a single query, which needs no transaction around it.
+
+        On PostgreSQL the beginning and the end of a transaction take two more round trips. Of two
+        queries in the context, the second may see what was committed after the first.
+        """
+        return self._connected(self._reading_once)
+
+    @contextmanager
+    def _connected(self, engine: Engine) -> Iterator[Connection]:
         if self.dialect.is_replaced():
             with self.turn:
                 self.dialect.follow(self._writing)
         pool = self._engine.pool
         try:
-            with unavailable(), self._reading.connect() as connection:
+            with unavailable(), engine.connect() as connection:
                 yield connection
+                # With a rollback, psycopg would forget which statements it has prepared.
+                connection.commit()
         finally:
             # Another thread may have disposed of the pool meanwhile. That closed idle connections
             # only, and not this one, which has now returned to the old pool.

@@ -139,12 +139,12 @@ class Alerts:
 
     def silences(self, now: datetime, *, ended: bool = False) -> list[Silence]:
         """The silences that have not ended by `now`, or with `ended` all silences; oldest first."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return silences.read_silences(connection, now, ended=ended)
 
     def silence(self, silence_id: str) -> Silence | None:
         """The silence with this id; None when there is none."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return silences.read_silence(connection, silence_id)
 
     def add_silence(
@@ -230,7 +230,7 @@ class Alerts:
 
     def open_count(self) -> int:
         """How many alarms have not ended, and are neither silenced nor a part of another one."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return alarms.count_open(connection)
 
     def telling(self) -> Telling:

@@ -34,7 +34,7 @@ class Sessions:
 
     def find(self, digest: bytes) -> Session | None:
         """The session whose token has this digest; it may have expired. None if there is none."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             row = connection.execute(_ONE, {"digest": digest}).mappings().one_or_none()
         return None if row is None else Session(**row)
 

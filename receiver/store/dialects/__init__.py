@@ -38,9 +38,11 @@ class Dialect(Protocol):
     Attributes:
         reading: The SQLAlchemy execution options of a transaction that only reads. With them all of
             its queries see the database as it was at one moment.
+        reading_once: The execution options for a single query.
     """
 
     reading: Mapping[str, Any]
+    reading_once: Mapping[str, Any]
 
     def create_engine(self, url: URL) -> Engine:
         """

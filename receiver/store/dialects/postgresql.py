@@ -42,6 +42,7 @@ from receiver.domain.errors import InvalidSetting
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import CHANNEL
 from receiver.store.dialects.pooler import ASK, is_pooled
+from receiver.store.dialects.stale import replace_closed_connections
 from receiver.store.dialects.waits import LOCK_SECONDS, MIGRATION_SECONDS
 from receiver.store.tables import (
     DUE_COLUMNS,
@@ -60,6 +61,7 @@ class Postgresql:
 
     # A list is read by two queries: a server that is deleted in between would end it early.
     reading: Mapping[str, Any] = MappingProxyType({"isolation_level": "REPEATABLE READ"})
+    reading_once: Mapping[str, Any] = MappingProxyType({"isolation_level": "AUTOCOMMIT"})
 
     def __init__(self) -> None:
         self._writer = uuid4().hex
@@ -74,7 +76,6 @@ class Postgresql:
             },
             hide_parameters=True,
             isolation_level="READ COMMITTED",
-            pool_pre_ping=True,
             pool_timeout=LOCK_SECONDS,
             use_native_hstore=False,  # saves a query for this type in each new connection
         )
@@ -85,7 +86,11 @@ class Postgresql:
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
             if connection.info["is_pooled"]:
+                # Also for a single query, since the settings are those of a transaction.
+                _driver(connection).autocommit = False
                 connection.exec_driver_sql(_SETTINGS.format(is_local="true"))
+
+        replace_closed_connections(engine)
 
         @event.listens_for(engine, "handle_error")
         def leave_standby(context: ExceptionContext) -> None:
@@ -217,6 +222,11 @@ def _configure(connection: Any, record: Any) -> None:
     else:
         connection.execute(_SETTINGS.format(is_local="false"))
     connection.commit()
+
+
+def _driver(connection: Connection) -> Any:
+    """The connection of psycopg."""
+    return connection.connection.driver_connection
 
 
 def _sequence(connection: Connection, table: str, column: str) -> str | None:

@@ -34,6 +34,7 @@ class Sqlite:
     """
 
     reading: Mapping[str, Any] = MappingProxyType({})  # each transaction sees one snapshot
+    reading_once: Mapping[str, Any] = reading
 
     def __init__(self, url: URL) -> None:
         self._version: int | None = None

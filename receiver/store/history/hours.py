@@ -31,7 +31,7 @@ class Hours:
 
     def since(self, moment: datetime) -> Sequence[Hour]:
         """The hours that began at `moment` or later and in which a receiver ran, oldest first."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return [_hour(row) for row in connection.execute(_SINCE, {"since": moment})]
 
 

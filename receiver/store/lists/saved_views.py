@@ -25,12 +25,12 @@ class SavedViews:
 
     def all(self) -> Sequence[SavedView]:
         """All views, sorted by name, ignoring case."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return _all(connection)
 
     def find(self, view_id: str) -> SavedView | None:
         """The view with this id; None when there is none."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             row = connection.execute(_ONE, {"view": view_id}).mappings().one_or_none()
         return None if row is None else SavedView(**row)
 

@@ -1,9 +1,10 @@
 """Reads servers: single ones, lists of them, and how many there are."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from contract import ServerRecord
 from receiver.domain.grouping.problems import Troubled
@@ -43,6 +44,8 @@ from receiver.store.transactions import Transactions
 
 __all__ = ["OWNER", "ReadServers", "can_exist"]
 
+T = TypeVar("T")
+
 
 class ReadServers:
     """
@@ -69,10 +72,13 @@ class ReadServers:
         """The record of a server; None when there is no such server."""
         if not can_exist(server_id):
             return None
-        with self._transactions.read() as connection:
+
+        def read(connection: Connection) -> ServerRecord | None:
             found = connection.execute(_ONE, {"key": server_id}).all()
             records = records_of(connection, found, self._cache)
-        return records[0] if records else None
+            return records[0] if records else None
+
+        return self._read_unchanged(read)
 
     def past(
         self, server_id: str, since: datetime
@@ -85,13 +91,16 @@ class ReadServers:
         """
         if not can_exist(server_id):
             return None
-        with self._transactions.read() as connection:
+
+        def read(connection: Connection) -> tuple[ServerRecord, Sequence[StateLog]] | None:
             found = revision_and_logs(connection, server_id, since)
             if found is None:
                 return None
             revision, logs = found
             records = records_of(connection, [(server_id, revision)], self._cache)
-        return (records[0], logs) if records else None
+            return (records[0], logs) if records else None
+
+        return self._read_unchanged(read)
 
     def tools(self, server_id: str) -> ToolsOfServer | None:
         """The description of the tools of a server; None when there is no such server."""
@@ -110,7 +119,7 @@ class ReadServers:
         """The id of the key that a server belongs to; None if it has no owner or does not exist."""
         if not can_exist(server_id):
             return None
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return connection.execute(OWNER, {"key": server_id}).scalar()
 
     # Lists
@@ -171,7 +180,7 @@ class ReadServers:
         left out.
         """
         found: dict[str, list[Node]] = {}
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             for leader, *node in connection.execute(_NODES, {"ids": [*ids]}):
                 found.setdefault(leader, []).append(Node(*node))
         return found
@@ -268,7 +277,7 @@ class ReadServers:
 
         Servers that belong to no key, or do not exist, are left out.
         """
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             found = connection.execute(_OWNERS, {"ids": [*ids]}).all()
         return {row.server_id: row.owner for row in found}
 
@@ -278,18 +287,18 @@ class ReadServers:
 
         Servers that have not told it, or do not exist, are left out.
         """
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             found = connection.execute(_DATABASES, {"ids": [*ids]}).all()
         return {row.server_id: row.database for row in found}
 
     def owned(self, key_id: str) -> list[str]:
         """The ids of the servers that belong to a key, sorted."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return list(connection.execute(_OWNED, {"key": key_id}).scalars())
 
     def numbers_owned(self, key_ids: Collection[str]) -> Mapping[str, int]:
         """By key id, how many servers in lists belong to the key; keys without any are left out."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return numbers_owned(connection, key_ids)
 
     def state_logs(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[StateLog]]:
@@ -299,7 +308,7 @@ class ReadServers:
         Returns, by the `server_id` of each of `ids`, the log of that server and those of the
         servers that it superseded, directly or not. Servers that do not exist are left out.
         """
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return state_logs(connection, ids, since)
 
     def vitals(self, now: datetime) -> Vitals:
@@ -311,8 +320,23 @@ class ReadServers:
 
     def count_active(self, now: datetime) -> int:
         """How many servers lists show, without those whose keys are revoked or expired at `now`."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return int(connection.execute(ACTIVE, {"now": now}).scalar_one())
+
+    def _read_unchanged(self, read: Callable[[Connection], T | None]) -> T | None:
+        """
+        Call `read`, which reads a server with up to two queries, and return what it returns.
+
+        It is called with no transaction around the queries. If it returns None, because there is no
+        such server or because a message was written between the queries, it is called again, in a
+        transaction.
+        """
+        with self._transactions.read_once() as connection:
+            found = read(connection)
+        if found is None:
+            with self._transactions.read() as connection:
+                found = read(connection)
+        return found
 
 
 def can_exist(server_id: str) -> bool:

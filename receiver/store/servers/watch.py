@@ -82,7 +82,7 @@ class Watch(Committing):
 
     def last_presence(self) -> datetime | None:
         """When a receiver last noted in the database that it runs; None if none ever has."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return connection.execute(_SEEN_AT).scalar()
 
     def attended_since(self, now: datetime, length: timedelta) -> datetime:
@@ -101,7 +101,7 @@ class Watch(Committing):
 
     def database_time(self) -> datetime | None:
         """The time of the database server's clock; None for SQLite, which has no server."""
-        with self._transactions.read() as connection:
+        with self._transactions.read_once() as connection:
             return self._transactions.dialect.database_time(connection)
 
     def leave_no_future(self, now: datetime, *, is_start: bool = False) -> int:

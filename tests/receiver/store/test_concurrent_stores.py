@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Engine, event, make_url
 
-from contract import Heartbeat
+from contract import Heartbeat, ServerRecord
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import Filter
@@ -350,3 +350,30 @@ def test_endless_serialization_failures_change_nothing(
         store.servers.apply(beats("a", "b"))
 
     assert {"a": 1} == counts(store)
+
+
+def test_record_that_changes_between_two_queries_is_read_again(stores: list[SqlStore]) -> None:
+    """The record and the log of its states are of one moment, however they are read."""
+    reading, writing = stores
+    hear(writing, [Incoming(Heartbeat(server_id="a"), MOMENT)])
+    coming: list[Incoming] = []
+
+    def hear_once(*_: object) -> None:
+        if coming:
+            hear(writing, [coming.pop()])
+
+    reads: list[Callable[[], ServerRecord | None]] = [
+        lambda: reading.servers.get("a"),
+        lambda: (reading.servers.past("a", MOMENT) or [None])[0],
+    ]
+    for count, read in enumerate(reads, start=2):
+        coming.append(Incoming(Heartbeat(server_id="a"), MOMENT))
+        event.listen(Engine, "after_cursor_execute", hear_once)
+        try:
+            record = read()
+        finally:
+            event.remove(Engine, "after_cursor_execute", hear_once)
+
+        assert not coming
+        assert record is not None
+        assert count == record.heartbeat_count

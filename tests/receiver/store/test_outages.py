@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from math import inf
 
 import psycopg
 import pytest
@@ -21,11 +22,13 @@ from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS
 from receiver.store import SqlStore, transactions
+from receiver.store.dialects import stale
 from servers import wait_until
 from watched import have_patience, hear, kept_in
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 COMMIT = b"COMMIT\0"  # in the client's request and in the server's answer
+PING = b";\0"  # the empty statement by which SQLAlchemy asks whether a connection works
 TIMELY_SECONDS = 9.5
 """
 In less than this a call fails that waits for two seconds in all, also on a busy machine.
@@ -203,6 +206,23 @@ def test_stale_connections_are_replaced_without_an_error(
     assert store.servers.delete("a", MOMENT)
 
     assert {} == counts(truth)
+
+
+def test_connection_that_was_just_used_costs_no_further_round_trip(
+    store: SqlStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = Once(PING, pieces=2)
+    proxy.request_passes = asks
+
+    monkeypatch.setattr(stale, "_SURELY_OPEN_SECONDS", inf)
+    assert store.servers.get("a") is not None
+    assert 2 == asks.left
+
+    monkeypatch.setattr(stale, "_SURELY_OPEN_SECONDS", 0.0)
+    assert store.servers.get("a") is not None
+    assert 1 == asks.left
+    assert store.servers.get("a") is not None
+    assert asks.happened
 
 
 @pytest.mark.usefixtures("patience")

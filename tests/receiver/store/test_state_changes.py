@@ -311,7 +311,7 @@ def test_record_and_its_availability_are_read_by_one_query(fleet: Watched) -> No
     fleet.beat("new", **DATABASE)
     fleet.sweep()
     queries: list[str] = []
-    with fleet.store.transactions.read() as connection:
+    with fleet.store.transactions.read_once() as connection:
         engine = connection.engine
 
         @event.listens_for(engine, "before_cursor_execute")
