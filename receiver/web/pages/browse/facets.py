@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from zlib import crc32
 
@@ -209,21 +210,28 @@ def _size(value: Value) -> int:
 
 def _value(name: str, view: ListView, value: str, count: int | None) -> Value:
     chosen, excluded = getattr(view.text, name), dict(view.text.without).get(name, ())
+    toggled, without = _changed(view.text, name, value)
     return Value(
         text=value,
         label=value or f"No {_LABELS[name].lower()}",
         count=count,
-        link=_link(view, view.text.toggled(name, value)),
-        without=None if value in excluded else _link(view, view.text.excluding(name, value)),
+        link=_link(view, toggled),
+        without=None if value in excluded else _link(view, without),
         is_chosen=value in chosen,
         is_excluded=value in excluded,
     )
 
 
-def _link(view: ListView, text: FilterText) -> str | None:
+@lru_cache(maxsize=1000)
+def _changed(text: FilterText, name: str, value: str) -> tuple[str, str]:
+    """The texts of a filter with a value switched, and with it excluded."""
+    return str(text.toggled(name, value)), str(text.excluding(name, value))
+
+
+def _link(view: ListView, text: str) -> str | None:
     """A link to the list with other filters; None if it would be too long."""
     link = view.link(text)
-    return link if len(str(text)) <= MAX_LENGTH and len(link) <= _LONGEST_LINK else None
+    return link if len(text) <= MAX_LENGTH and len(link) <= _LONGEST_LINK else None
 
 
 _TILES = (State.DOWN, State.LATE, State.NEW, State.UP)

@@ -54,13 +54,18 @@ class News:
         since: When that was; a day ago if it is not known.
         is_last_look: Whether it is known when that was.
         recent: The newest lines of what has happened since then.
-        total: How many events have happened since then.
+        total: How many events have happened since then; `MOST_COUNTED` if there are more.
     """
 
     since: datetime
     is_last_look: bool
     recent: Lines
     total: int
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more events may have happened than `total`."""
+        return self.total == MOST_COUNTED
 
 
 def grouped(store: SqlStore, query: EventQuery, *, repeated: int) -> Lines:
@@ -113,7 +118,9 @@ async def news_of(request: Request, matching: EventFilter = ALL_EVENTS) -> News:
 def _news(store: SqlStore, matching: EventFilter) -> tuple[Lines, int]:
     query = EventQuery(matching=matching, limit=_NEWS)
     recent = _lines(store, query, read=_READ_OF_NEWS, room=NEWS_BYTES)
-    total = recent.kinds.total() if recent.is_all else store.events.count(matching)
+    if recent.is_all:
+        return recent, recent.kinds.total()
+    total = store.events.count(matching, most=MOST_COUNTED)
     return recent, total
 
 
@@ -160,6 +167,9 @@ def _with_details(store: SqlStore, group: Group) -> Group:
         return group
     return evolve(group, alike=store.events.alike(group.event_ids, max_bytes=_DETAILS_BYTES))
 
+
+MOST_COUNTED = 10_000
+"""How many events the front page counts at most, since a large fleet has any number in a day."""
 
 _LINKS_WITH_FILTER = 45  # besides those of groups
 _DETAILS_BYTES = 64 * 1024

@@ -1,5 +1,6 @@
 """The query parameters of lists, and links to the same list with other parameters."""
 
+from functools import lru_cache
 from urllib.parse import urlencode
 
 from attrs import evolve, frozen
@@ -147,7 +148,7 @@ class ListView:
     def is_first_page(self) -> bool:
         return self.query.after is None
 
-    def link(self, text: FilterText | None = None, **changed: str) -> str:
+    def link(self, text: FilterText | str | None = None, **changed: str) -> str:
         """
         A link to the first page of the list with other filters, or with other parameters.
 
@@ -155,8 +156,7 @@ class ListView:
         """
         shown = self.text if text is None else text
         wanted = {"query": str(shown), "sort": self.sort, "limit": self.limit, **changed}
-        query = urlencode({name: value for name, value in wanted.items() if value})
-        return f"./?{query}" if query else "./"
+        return _url(tuple((name, value) for name, value in wanted.items() if value))
 
     def page(self, place: Place | None) -> str | None:
         """A link to the page that begins, or ends, at a place in the list; None without a place."""
@@ -181,6 +181,11 @@ class ListView:
     def everything(self) -> str:
         """A link to the list without filters."""
         return self.link(FilterText())
+
+
+@lru_cache(maxsize=1000)  # most of the links of a page are those of the page before
+def _url(parameters: tuple[tuple[str, str], ...]) -> str:
+    return f"./?{urlencode(parameters)}" if parameters else "./"
 
 
 def _is_said(name: str, text: str) -> bool:

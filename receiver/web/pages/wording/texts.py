@@ -11,6 +11,8 @@ __all__ = ["brief", "called", "is_seen", "names", "shown", "stages", "titled", "
 
 def is_seen(text: str) -> bool:
     """Whether a text has a visible character."""
+    if text.isascii() and text.isprintable():  # as nearly all are: all but spaces are visible
+        return bool(text.strip(" "))
     return any(
         unicodedata.category(each) not in _INVISIBLE_CATEGORIES and each not in _BLANK_CHARACTERS
         for each in text

@@ -9,6 +9,7 @@ import pytest
 import messages
 from keyring import bearer, keep, made, signed_in
 from receiver.app import Tuning, create_app
+from receiver.web.pages.browse import lines
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
 SCRIPT = {"Sec-Fetch-Mode": "cors"}
@@ -42,6 +43,21 @@ def test_front_page_shows_what_is_new_since_the_previous_visit(
     later = receiver.get("/")
     assert ("Since you last looked", []) == news(later)
     assert "Nothing has changed since you last looked" in later.text
+
+
+def test_front_page_counts_what_is_new_up_to_a_limit(
+    receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "_READ_OF_NEWS", 2)
+    monkeypatch.setattr(lines, "MOST_COUNTED", 5)
+
+    def hear(*versions: str) -> str:
+        for version in versions:
+            receiver.post("/heartbeat", json={**BEAT, "odoo_version": version}).raise_for_status()
+        return receiver.get("/").text
+
+    assert "<span>4 events</span>" in hear("17.0", "18.0", "19.0", "20.0")
+    assert "<span>5+ events</span>" in hear("17.0", "18.0")
 
 
 def test_reload_by_an_open_window_counts_as_no_visit(receiver: httpx.Client, clock: Clock) -> None:
