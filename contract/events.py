@@ -190,11 +190,11 @@ def changes(
     another field. A server that sends a message after its farewell causes `recovered`, and no
     event for its status and its capabilities, which the farewell had emptied.
     """
-    details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
     if before is None:
         joined = [Event(kind=EventKind.REGISTERED, at=at, server_id=after.server_id)]
         return joined + _events(_farewell(after), after.server_id, at)
 
+    details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
     silent = _silent_fields(before, after, message)
     for name in _KIND_OF:
         kind = None if name in silent else _kind_of_change(name, before, after, message)
