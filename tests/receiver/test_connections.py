@@ -124,6 +124,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         held.append(scope)
         while not released.is_set():  # noqa: ASYNC110 - it is set by another thread
             await asyncio.sleep(0.01)
+    if scope["path"] == "/broken":
+        headers = [(b"content-length", b"5")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        raise ValueError("there is no body")
     if scope["path"] == "/stream":
         headers = [(b"connection", b"keep-alive")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -685,7 +689,9 @@ def test_uvicorn_has_the_internals_that_the_protocol_uses() -> None:
     assert {name for each in overridden for name in [each.__name__]} <= {*vars(HttpToolsProtocol)}
     assert protocol.cycle.scope is protocol.scope
     assert protocol.scope["headers"] == protocol.headers
-    assert {"more_body", "response_complete"} <= {*vars(protocol.cycle)}
+    assert {"more_body", "response_complete", "response_started", "expected_content_length"} <= {
+        *vars(protocol.cycle)
+    }
     assert {"url", "connections", "timeout_keep_alive_task", "timeout_keep_alive"} <= {
         *vars(protocol)
     }
@@ -815,6 +821,71 @@ def test_http_1_0_gets_no_continue(port: int) -> None:
     head = b"POST /echo HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 
     assert talk(port, head, b"hello", pause=0.3).startswith(b"HTTP/1.1 200 ")
+
+
+class Recorder(asyncio.Transport):
+    """A transport that notes what it writes."""
+
+    written: ClassVar[list[bytes]] = []
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattribute__(self, name: str) -> Any:
+        own = name in {"_transport", "write", "written"}
+        return super().__getattribute__(name) if own else getattr(self._transport, name)
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+        self._transport.write(data)
+
+
+class Recorded(Small):
+    """The protocol, of which a `Recorder` notes what it writes."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+        super().connection_made(Recorder(transport))
+
+
+@pytest.mark.parametrize(
+    ("request_line", "pieces"),
+    [
+        (b"GET /echo HTTP/1.1", [b"200 OK...<0 host,connection>"]),
+        (b"GET /echo HTTP/1.0", [b"200 OK...<0 host,connection>"]),
+        (b"HEAD /echo HTTP/1.1", [b"200 OK..."]),
+        (b"GET /stream HTTP/1.1", [b"200 OK...", b"4", b"", b"3", b"0"]),
+        (b"GET /stream HTTP/1.0", [b"200 OK...", b"one,", b"", b"two", b""]),
+        (b"GET /broken HTTP/1.1", [b"200 OK..."]),
+    ],
+)
+def test_head_of_an_answer_is_written_with_its_body(
+    request_line: bytes, pieces: list[bytes]
+) -> None:
+    Recorder.written.clear()
+    with served(Recorded) as port:
+        answer = talk(port, request_line + b"\r\nHost: fleet\r\nConnection: close\r\n\r\n")
+
+    assert answer == b"".join(Recorder.written)
+    assert pieces == [shortened(each) for each in Recorder.written]
+
+
+def shortened(piece: bytes) -> bytes:
+    """A head as its status, dots and the body behind it; of a chunk the length."""
+    if not piece.startswith(b"HTTP/1.1 "):
+        return piece.partition(b"\r\n")[0]
+    head, _, body = piece.partition(b"\r\n\r\n")
+    return head.partition(b"\r\n")[0].removeprefix(b"HTTP/1.1 ") + b"..." + body
+
+
+def test_100_continue_is_written_at_once(port: int) -> None:
+    head = (
+        b"POST /echo HTTP/1.1\r\nHost: fleet\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with connected(port) as raw:
+        raw.sendall(head)
+        assert b"HTTP/1.1 100 Continue\r\n\r\n" == raw.recv(1000)
+        raw.sendall(b"hello")
+        assert answered(raw).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("path", [b"/events/stream", b"/sd/prometheus"])
