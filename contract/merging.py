@@ -127,7 +127,7 @@ def _last(old: T | None, new: T | None) -> T | None:
     Keeping the old object is faster than replacing it: new objects for each heartbeat would
     scatter the records of a large fleet over the memory.
     """
-    return old if new in (None, old) else new
+    return old if new is None or new == old else new
 
 
 def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> ServerRecord:
