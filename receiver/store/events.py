@@ -55,13 +55,11 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
     if not happened:
         return
     dialect.lock_events(connection)
-    connection.execute(
-        insert(events),
-        [
-            {"at": e.at, "kind": e.kind, "server_id": e.server_id, "details": dict(e.details)}
-            for e in happened
-        ],
-    )
+    rows = [
+        {"at": e.at, "kind": e.kind, "server_id": e.server_id, "details": dict(e.details)}
+        for e in happened
+    ]
+    dialect.execute_many(connection, _INSERT, rows)
 
 
 def first_since(connection: Connection, since: datetime) -> int:
@@ -324,6 +322,9 @@ def _page(
             found.append(RecordedEvent(row.id, event))
     return EventPage(found, None)
 
+
+# The numbers that the database gives to the rows are not asked for.
+_INSERT = insert(events).inline()
 
 MOST_SEARCHED = 10_000
 """How many events of a server one call of `Events.page` searches for certain kinds of events."""

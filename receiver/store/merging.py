@@ -51,12 +51,12 @@ from receiver.store.events import write_events
 from receiver.store.labels import drop_annotations, inherited
 from receiver.store.ownership import Rights
 from receiver.store.rows import (
+    Change,
     Committed,
     RowCache,
     delete_rows,
-    index_changes,
-    index_cost,
     read_rows,
+    write_changes,
     write_heartbeats,
     write_rows,
 )
@@ -172,8 +172,12 @@ class _Batch:
         self._rights = rights
         self._cache = cache
         self._after: dict[str, Row] = {}
-        self._described: set[str] = set()
-        """The ids of the servers whose rows change in more than `HEARTBEAT_COLUMNS`."""
+        self._changes: dict[str, Change] = {}
+        """
+        The changes of rows in more than `HEARTBEAT_COLUMNS`, by the ids of the servers.
+
+        In `HEARTBEAT_COLUMNS` alone, the rows of `_after` may be newer than these changes.
+        """
         self._keys: dict[str, Key | None] = {}
         """The keys of the last messages that changed these rows, by the ids of the servers."""
         self._events: list[Event] = []
@@ -215,7 +219,6 @@ class _Batch:
             after, told = damped(after, told, at=record.last_seen, is_over_budget=is_over)
             told = told if key is None else self._rights.within_budget(key, told)
             self._events += told
-            self._described.add(server_id)
             self._keys[server_id] = key
             after = after._replace(due_at=_due_at(before, record))
             self._count_entries(after)
@@ -232,12 +235,16 @@ class _Batch:
     def write(self, dialect: Dialect, connection: Connection, ids: Sequence[str]) -> Committed:
         """Write the changed rows, in the order of the sorted `ids`, and then the events."""
         rows = [self._after[each] for each in ids if each in self._after]
-        alive = [row for row in rows if row.server_id not in self._described]
+        alive = [row for row in rows if row.server_id not in self._changes]
         if alive:
             write_heartbeats(dialect, connection, alive)
-        described = [row for row in rows if row.server_id in self._described]
-        pairs = [(self.before.get(row.server_id), row) for row in described]
-        write_rows(dialect, connection, pairs)
+        described = [
+            self._changes[row.server_id]._replace(after=row)
+            for row in rows
+            if row.server_id in self._changes
+        ]
+        write_changes(dialect, connection, described)
+        pairs = [(each.before, each.after) for each in described]
         changed = [
             (before and before.catalogue, after.catalogue)
             for before, after in pairs
@@ -256,7 +263,7 @@ class _Batch:
         events = [*self._events, *self._charged(relabelled.events), *self._rights.events]
         write_events(dialect, connection, events)
         after = self._after | relabelled.rows
-        return Committed(after, events, described={*self._described, *relabelled.rows})
+        return Committed(after, events, described={*self._changes, *relabelled.rows})
 
     def _charged(self, events: Iterable[Event]) -> list[Event]:
         """Those of the events about new labels of servers that the servers' keys may cause."""
@@ -295,7 +302,8 @@ class _Batch:
 
     def _count_entries(self, after: Row) -> None:
         before = self.before.get(after.server_id)
-        changed = sum(map(len, index_changes(before, after))) + index_cost(before, after)
+        change = self._changes[after.server_id] = Change.of(before, after)
+        changed = change.cost
         if _has_other_tools(before, after):
             changed += self._rows_of_tools(after)
         self.changed_rows += changed - self._entries[after.server_id]

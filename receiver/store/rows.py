@@ -5,7 +5,7 @@ from operator import attrgetter
 from sys import getsizeof
 from typing import Any, NamedTuple
 
-from attrs import asdict, fields
+from attrs import fields
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
 from contract import Event, ServerRecord
@@ -13,7 +13,7 @@ from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.databases import family_of
 from receiver.domain.instants import microseconds
 from receiver.domain.lists.profiles import Profile, profile_of
-from receiver.domain.lists.search_texts import search_text_of
+from receiver.domain.lists.search_texts import SearchText, search_text_of
 from receiver.domain.queries import NODE, SUPERSEDED, index_text, rank_of
 from receiver.domain.rows import Mark, Row, Turns
 from receiver.store.dialects import Dialect
@@ -26,15 +26,15 @@ from receiver.store.indexes import (
 from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
 
 __all__ = [
+    "Change",
     "Committed",
     "RowCache",
     "delete_rows",
-    "index_changes",
-    "index_cost",
     "index_entries",
     "read_rows",
     "records_of",
     "row_of",
+    "write_changes",
     "write_due",
     "write_heartbeats",
     "write_rows",
@@ -128,7 +128,8 @@ def _bytes_of(row: Row | None) -> int:
 
 
 _BYTES_WITHOUT_TEXTS = 1_000
-_values = attrgetter(*(each.name for each in fields(ServerRecord)))
+_FIELDS = [each.name for each in fields(ServerRecord)]
+_values = attrgetter(*_FIELDS)
 
 
 def read_rows(
@@ -199,6 +200,50 @@ def row_of(columns: RowMapping) -> Row:
     return Row(ServerRecord(**values), mark=mark, turns=turns, **rest)
 
 
+class Change(NamedTuple):
+    """
+    A row before and after a change, and what that changes in the tables that servers are found by.
+
+    Attributes:
+        before: The row as it is in the database; None for a new server.
+        after: The row to be written.
+        gained: The rows that the table `facets`, the inverted index, gets.
+        lost: The rows that `facets` loses.
+        old_profile: What the server had in common with others; None for a new server.
+        profile: What it has in common with others now: stage, versions, network, key and tools.
+        search_text: The texts by which the server is searched; None if they stay as they are.
+    """
+
+    before: Row | None
+    after: Row
+    gained: Sequence[IndexEntry]
+    lost: Sequence[IndexEntry]
+    old_profile: Profile | None
+    profile: Profile
+    search_text: SearchText | None
+
+    @classmethod
+    def of(cls, before: Row | None, after: Row) -> "Change":
+        """The change from the row `before`, which is None for a new server, to the row `after`."""
+        has, had = _indexed(after.record), set() if before is None else _indexed(before.record)
+        new, old = search_text_of(after.record), before and search_text_of(before.record)
+        return cls(
+            before,
+            after,
+            gained=_entries(after.server_id, has - had),
+            lost=_entries(after.server_id, had - has),
+            old_profile=before and profile_of_row(before),
+            profile=profile_of_row(after),
+            search_text=None if new == old else new,
+        )
+
+    @property
+    def cost(self) -> int:
+        """About how many rows of other tables than `servers` and `events` change, too."""
+        changed = len(self.gained) + len(self.lost) + (self.search_text is not None)
+        return changed + 2 * (self.profile != self.old_profile)
+
+
 def write_rows(
     dialect: Dialect, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
 ) -> None:
@@ -211,57 +256,36 @@ def write_rows(
         rows: For each server, its row as it is in the database (None if it is new), and the row to
             write.
     """
-    new: list[Row] = []
-    changed: list[Row] = []
-    added: list[IndexEntry] = []
-    removed: list[IndexEntry] = []
-    pairs = [*rows]
-    for before, after in pairs:
-        (new if before is None else changed).append(after)
-        gained, lost = index_changes(before, after)
-        added += gained
-        removed += lost
+    write_changes(dialect, connection, [Change.of(before, after) for before, after in rows])
+
+
+def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Change]) -> None:
+    """Write the rows of changes as `write_rows` does; for who has computed the changes already."""
+    new = [_columns(each) for each in changes if each.before is None]
+    old = [_columns(each) for each in changes if each.before is not None]
+    added = [entry for each in changes for entry in each.gained]
+    removed = [entry for each in changes for entry in each.lost]
 
     if new:
-        connection.execute(insert(servers), [_columns(row) for row in new])
-    if changed:
-        connection.execute(_UPDATE, [{"key": row.server_id, **_columns(row)} for row in changed])
+        dialect.execute_many(connection, _INSERT, new)
+    if old:
+        rows = [{"key": columns["server_id"], **columns} for columns in old]
+        dialect.execute_many(connection, _UPDATE, rows)
     if added:
         dialect.add_index_entries(connection, added)
     if removed:
         dialect.remove_index_entries(connection, removed)
-    _write_profiles(connection, pairs)
-    searched = [(before, after) for before, after in pairs if _is_searched_anew(before, after)]
-    write_search_texts(
-        connection, {after.server_id: search_text_of(after.record) for _, after in searched}
-    )
-
-
-def _write_profiles(connection: Connection, pairs: Sequence[tuple[Row | None, Row]]) -> None:
-    changed = [(_profile(before), profile_of_row(after)) for before, after in pairs]
-    changed = [(old, new) for old, new in changed if old != new]
-    if changed:
-        left = [old for old, _ in changed if old is not None]
-        write_profiles(connection, [new for _, new in changed], left)
-
-
-def _profile(row: Row | None) -> Profile | None:
-    return None if row is None else profile_of_row(row)
+    others = [each for each in changes if each.profile != each.old_profile]
+    if others:
+        left = [each.old_profile for each in others if each.old_profile is not None]
+        write_profiles(connection, [each.profile for each in others], left)
+    texts = {each.after.server_id: each.search_text for each in changes if each.search_text}
+    write_search_texts(dialect, connection, texts)
 
 
 def profile_of_row(row: Row) -> Profile:
     """What a server has in common with others: stage, versions, network, key and tools."""
     return profile_of(row.record, row.owner)
-
-
-def _is_searched_anew(before: Row | None, after: Row) -> bool:
-    return before is None or search_text_of(before.record) != search_text_of(after.record)
-
-
-def index_cost(before: Row | None, after: Row) -> int:
-    """About how many rows of `profiles` and `search_texts` `write_rows` changes for a server."""
-    is_other_profile = _profile(before) != profile_of_row(after)
-    return 2 * is_other_profile + _is_searched_anew(before, after)
 
 
 def delete_rows(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
@@ -290,18 +314,6 @@ def write_due(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> 
 def index_entries(row: Row) -> list[IndexEntry]:
     """The rows that the table `facets`, the inverted index, must have for a server."""
     return _entries(row.server_id, _indexed(row.record))
-
-
-def index_changes(before: Row | None, after: Row) -> tuple[list[IndexEntry], list[IndexEntry]]:
-    """
-    The rows to add to `facets`, the inverted index, and those to remove, when a row changes.
-
-    `before` is None for a new server.
-    """
-    if before is None:
-        return index_entries(after), []
-    had, has = _indexed(before.record), _indexed(after.record)
-    return _entries(after.server_id, has - had), _entries(after.server_id, had - has)
 
 
 def _indexed(record: ServerRecord) -> set[tuple[str, str | None]]:
@@ -340,16 +352,17 @@ def _heartbeat_columns(row: Row) -> Mapping[str, Any]:
     }
 
 
-def _columns(row: Row) -> dict[str, Any]:
+def _columns(change: Change) -> dict[str, Any]:
+    row = change.after
     return {
-        **asdict(row.record, recurse=False),
+        **dict(zip(_FIELDS, _values(row.record), strict=True)),
         **_due_columns(row),
         "owner": row.owner,
         "repeats": row.repeats,
         "catalogue": row.catalogue,
         "toolset": toolset_id(row.record.capabilities),
         "rank": rank_of(row.record).value,
-        "profile": profile_of_row(row).id,
+        "profile": change.profile.id,
         "family": family_of(row.record),
         "turns": [row.turns.total, *row.turns.times] if any(row.turns) else None,
     }
@@ -383,6 +396,7 @@ _READ_RECORDS = select(
     servers.c.revision, *(servers.c[each.name] for each in fields(ServerRecord))
 ).where(among(servers.c.server_id, "ids"))
 _DELETE = delete(servers).where(among(servers.c.server_id, "ids"))
+_INSERT = insert(servers)
 _UPDATE = (
     update(servers)
     .where(servers.c.server_id == bindparam("key"))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Connection, Engine, Insert, TextClause, Update
 from sqlalchemy.exc import DBAPIError
 
 from receiver.store.dialects.identity import Identity
@@ -94,6 +94,19 @@ class Dialect(Protocol):
         Whether certainly no other connection has committed since the last call of this method.
 
         Always False on PostgreSQL, where that is not known, and False at the first call.
+        """
+
+    def execute_many(
+        self,
+        connection: Connection,
+        statement: Insert | Update | TextClause,
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """
+        Execute a statement once for each of `rows`, which have the values of its parameters.
+
+        There must be at least one row, all rows must have the same names, and the statement must
+        return nothing. It should be a constant, because its SQL is made only once.
         """
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:

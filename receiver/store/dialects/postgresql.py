@@ -20,8 +20,10 @@ from sqlalchemy import (
     Connection,
     Engine,
     ExceptionContext,
+    Insert,
     TableValuedAlias,
     Text,
+    TextClause,
     Update,
     bindparam,
     cast,
@@ -124,6 +126,14 @@ class Postgresql:
 
     def is_undisturbed(self, connection: Connection) -> bool:  # noqa: ARG002 - it cannot tell
         return False
+
+    def execute_many(
+        self,
+        connection: Connection,
+        statement: Insert | Update | TextClause,
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        connection.execute(statement, rows)
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         # One statement for all rows: a statement for each would cost a round trip each.

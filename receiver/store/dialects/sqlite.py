@@ -1,15 +1,27 @@
 """SQLite: a database in a file, for the processes of one machine; one process writes at a time."""
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Insert,
+    TextClause,
+    Update,
+    create_engine,
+    event,
+)
+from sqlalchemy import Dialect as SQLAlchemyDialect
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from receiver.domain.agents.toolsets import tool_word
 from receiver.domain.errors import StoreUnavailable
@@ -105,6 +117,16 @@ class Sqlite:
         with _driver(connection) as driver:
             (self._version,) = driver.execute("PRAGMA data_version").fetchone()
         return before == self._version
+
+    def execute_many(
+        self,
+        connection: Connection,
+        statement: Insert | Update | TextClause,
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        sql, values_of = _prepared(statement, connection.dialect, tuple(rows[0]))
+        with _driver(connection) as driver:
+            driver.executemany(sql, map(values_of, rows))
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         with _driver(connection) as driver:
@@ -214,6 +236,30 @@ def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
         yield driver
     except sqlite3.Error as error:
         raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
+
+
+@lru_cache
+def _prepared(
+    statement: Insert | Update | TextClause, dialect: SQLAlchemyDialect, names: tuple[str, ...]
+) -> tuple[str, Callable[[Mapping[str, Any]], list[Any]]]:
+    """
+    The SQL of a statement, and a function that makes its parameters from values with these names.
+
+    SQLAlchemy makes the parameters, too, but takes as long for it as SQLite to write a new server.
+    """
+    compiled = statement.compile(dialect=dialect, column_keys=names)
+    assert isinstance(compiled, SQLCompiler)
+    parameters = [
+        (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+        for name in compiled.positiontup or ()
+    ]
+
+    def values_of(row: Mapping[str, Any]) -> list[Any]:
+        return [
+            row[name] if convert is None else convert(row[name]) for name, convert in parameters
+        ]
+
+    return str(compiled), values_of
 
 
 _IDENTITY = """

@@ -5,16 +5,19 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, delete, text
 
 from receiver.domain.lists.search_texts import SearchText
+from receiver.store.dialects import Dialect
 from receiver.store.tables import among, search_texts
 
 __all__ = ["drop_search_texts", "write_search_texts"]
 
 
-def write_search_texts(connection: Connection, new: Mapping[str, SearchText]) -> None:
+def write_search_texts(
+    dialect: Dialect, connection: Connection, new: Mapping[str, SearchText]
+) -> None:
     """Store the texts of servers, by `server_id`, in place of older ones."""
     rows = [{"server_id": server_id, **new[server_id]._asdict()} for server_id in sorted(new)]
     if rows:
-        connection.execute(_WRITE, rows)
+        dialect.execute_many(connection, _WRITE, rows)
 
 
 def drop_search_texts(connection: Connection, ids: Collection[str]) -> None:

@@ -43,6 +43,8 @@ class Member(TypeDecorator[Any]):
 
     def __init__(self, kind: type[Enum]) -> None:
         self.kind = kind
+        # A list of texts has its JSON form already; `unstructure` would look at each text.
+        self._is_json = kind == tuple[str, ...]
         super().__init__()
 
     def process_bind_param(self, value: Any, _: Dialect) -> str | None:
@@ -63,7 +65,7 @@ class Json(TypeDecorator[Any]):
         super().__init__(none_as_null=True)
 
     def process_bind_param(self, value: Any, _: Dialect) -> Any:
-        return unstructure(value)
+        return value if self._is_json else unstructure(value)
 
     def process_result_value(self, value: Any, _: Dialect) -> Any:
         return None if value is None else structure(value, self.kind)
