@@ -54,7 +54,9 @@ class Laboratory:
             url = self._postgres.url(name)
         settings = {"FLEET_DATABASE_URL": url, **({} if has_limits else _UNLIMITED)}
         made = {name: _key(name, scope, settings) for name, scope in _KEYS.items() if keys}
-        server = running("receiver.app:app", folder=self.folder, **settings)
+        # As `odoo-mcp-fleet serve` does.
+        careful = "receiver.connections:Careful"
+        server = running("receiver.app:app", folder=self.folder, http=careful, **settings)
         return evolve(self.run(server), keys=made)
 
     def run(self, server: AbstractContextManager[Server]) -> Server:

@@ -67,12 +67,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(app: str, *, folder: Path, **environ: str) -> Iterator[Server]:
-    """Run an ASGI app under uvicorn, in a folder, until the block ends; see `serving`."""
+def running(app: str, *, folder: Path, http: str = "auto", **environ: str) -> Iterator[Server]:
+    """
+    Run an ASGI app under uvicorn, in a folder, until the block ends; see `serving`.
+
+    `http` is uvicorn's option of that name: how it speaks HTTP.
+    """
     port = free_port()
     command = [
         *(sys.executable, "-m", "uvicorn", app, f"--port={port}"),
-        *("--no-access-log", "--log-level=warning", f"--app-dir={_HERE}"),
+        *(f"--http={http}", "--no-access-log", "--log-level=warning", f"--app-dir={_HERE}"),
     ]
     with serving(command, port=port, folder=folder, environ=environ) as server:
         yield server
