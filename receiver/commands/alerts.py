@@ -11,6 +11,7 @@ They check what they make by the same rules as the HTTP API.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -18,11 +19,12 @@ import click
 
 from contract.fields import format_moment
 from receiver.commands.arguments import length, moment, number, some_text, text
-from receiver.commands.backends import Context, Json, reaching
+from receiver.commands.backends import Context, Json, database_of, reaching
 from receiver.commands.context import CommandFailed, Exit, Surroundings, WrongUse
-from receiver.commands.output import Column, day, minute, span
-from receiver.domain.alerts.values import TELLABLE, ChannelKind
-from receiver.service.alerts.secret_box import SecretBox
+from receiver.commands.output import Column, Output, day, minute, span
+from receiver.domain.alerts.values import TELLABLE, Channel, ChannelKind
+from receiver.service.alerts.secret_box import SecretBox, Undecryptable
+from receiver.store import SqlStore
 
 __all__ = ["add_to"]
 
@@ -43,7 +45,8 @@ def secret_key(surroundings: Surroundings) -> int:
     surroundings.explain(
         "Put this into FLEET_SECRET_KEY, or into a file that only the user of the receiver may "
         "read and that FLEET_SECRET_KEY_FILE names. Keep a copy: without it the addresses of "
-        "channels are lost. To replace a key, write the new one before it, with a comma between."
+        "channels are lost. To replace a key, write the new one before it, with a comma between, "
+        "and see: " + f"{surroundings.program} channels reencrypt --help"
     )
     return Exit.OK
 
@@ -183,6 +186,48 @@ def remove_channel(context: Context, *, channel: str) -> int:
     context.backend.alerts.remove_channel(channel)
     context.explain(f"The channel {channel} and its rules are removed.")
     return Exit.OK
+
+
+@channels.command("reencrypt")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def reencrypt(surroundings: Surroundings, *, is_json: bool) -> int:
+    """
+    Encrypt the addresses of all channels with the first key in FLEET_SECRET_KEY.
+
+    To replace a key, write the new one before the old one, with a comma between them, start all
+    receivers again, call this, take the old key away, and start all receivers once more. It is done
+    on the database, by the keys in the environment or in the file. An address that none of the keys
+    decrypts stays as it is, and the exit status is 5.
+    """
+    settings = database_of(surroundings)
+    box = settings.secret_box
+    if not box.has_key:
+        box.seal("")  # raises the Refusal that says what to do
+    lost: dict[str, str] = {}
+
+    def renew(channel: Channel) -> bytes:
+        try:
+            return box.renewed(channel.address)
+        except Undecryptable:
+            lost[channel.id] = channel.name
+            return channel.address
+
+    with closing(SqlStore(settings.database_url)) as store:
+        replaced = store.alerts.replace_addresses(renew)
+    output = Output(surroundings=surroundings, is_json=is_json)
+    output.one({"reencrypted": replaced, "unreadable": sorted(lost)}, str(replaced))
+    which = "The address of 1 channel is" if replaced == 1 else f"The addresses of {replaced} are"
+    surroundings.explain(f"{which} encrypted anew, with the first key in FLEET_SECRET_KEY.")
+    if lost:
+        surroundings.explain(_LOST.format(", ".join(map(repr, lost.values()))))
+    return Exit.NOT_WELL if lost else Exit.OK
+
+
+_LOST = (
+    "No key in FLEET_SECRET_KEY decrypts the addresses of {}, which stay as they are: add the key "
+    "that they were made with, after a comma, and call this again, or write the addresses anew."
+)
 
 
 # Rules

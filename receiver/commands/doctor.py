@@ -228,6 +228,14 @@ def _secret_key(settings: Settings, channels: dict[str, bytes]) -> Finding:
             f"It does not open {names}: add the key that they were made with, after a comma, or "
             "enter their addresses anew.",
         )
+    older = sum(not settings.secret_box.is_newest(address) for address in channels.values())
+    if older:
+        return Finding(
+            about,
+            Level.WARN,
+            f"{older} channels are encrypted with an older one than the first: odoo-mcp-fleet "
+            "channels reencrypt, and then take that away.",
+        )
     return Finding(about, Level.OK, f"It opens the addresses of all {len(channels)} channels.")
 
 

@@ -402,7 +402,7 @@ _STATUSES = {
     406: "The answer would be JSON, which the request does not accept",
     408: "The headers or the body do not arrive in time",
     409: "What is there does not allow it: a key has expired, an alarm or a silence is over, there "
-    "are too many, or no key for secrets is set",
+    "are too many, or no key for secrets is set, or none that fits",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "What is sent breaks the contract",

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -111,6 +112,8 @@ class AlertService:
 
     async def run_watch(self) -> None:
         """Look for alarms and reports, until cancelled."""
+        with suppress(StoreUnavailable):
+            self._say_which_keys_fit(await self._calls.read(self._alerts.channels))
         await self._watch.run()
 
     async def run_outbox(self) -> None:
@@ -165,11 +168,15 @@ class AlertService:
 
         If it cannot be stored, that is logged and not raised, since it was sent all the same.
         Returns None if it was delivered, and otherwise the reason why not, for people. Raises
-        Refusal when there is no such channel.
+        Refusal when there is no such channel, or no key of the receiver decrypts its address.
         """
         channel = await self._calls.read(self._alerts.channel, channel_id)
         if channel is None:
             raise Refusal(404, "unknown_channel", f"there is no channel {channel_id}")
+        try:
+            self._box.open(channel.address)
+        except Undecryptable as error:
+            raise Refusal(409, "wrong_secret_key", _WRONG_KEY.format(channel.name, error)) from None
         made = test_message(channel, now=self._clock(), public_url=self._public_url)
         message = delivery_of(
             DeliveryKind.TEST, made, channel_id=channel.id, thread="", now=self._clock()
@@ -185,6 +192,29 @@ class AlertService:
         except StoreUnavailable as failure:
             _log.warning("A test of the channel %s is not in the list: %s", channel.id, failure)
         return error
+
+    def _say_which_keys_fit(self, channels: Sequence[Channel]) -> None:
+        """Log which channels have addresses that no key decrypts, or another one than the first."""
+        lost, older = [], []
+        for channel in channels:
+            try:
+                if not self._box.is_newest(channel.address):
+                    older.append(channel.name)
+            except Undecryptable:
+                lost.append(channel.name)
+        if lost:
+            _log.error(
+                "Nothing can be sent through these channels, because their addresses were "
+                "encrypted with other keys than those in FLEET_SECRET_KEY: %s. Add the key that "
+                "they were made with after a comma, or write their addresses anew.",
+                ", ".join(map(repr, lost)),
+            )
+        if older:
+            _log.warning(
+                "The addresses of %d channels are encrypted with an older key than the first one "
+                "in FLEET_SECRET_KEY. Before you take it away: odoo-mcp-fleet channels reencrypt",
+                len(older),
+            )
 
     async def _seal(self, kind: ChannelKind, address: Any) -> tuple[bytes, str, str | None]:
         """
@@ -233,6 +263,12 @@ class AlertService:
         if channel.kind is ChannelKind.WEBHOOK:
             return await self._sender.post(address["url"], address["secret"], message)
         return await self._sender.notify(address["url"], message)
+
+
+_WRONG_KEY = (
+    "Nothing can be sent through the channel {!r}: {}. Add the key that it was made with, after a "
+    "comma, and start the receiver again; or write the address of the channel anew."
+)
 
 
 def _new_secret() -> str:

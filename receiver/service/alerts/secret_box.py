@@ -73,6 +73,24 @@ class SecretBox:
             "the address was encrypted with another key than those in FLEET_SECRET_KEY"
         )
 
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether a text was encrypted with the first of the keys. Raises Undecryptable."""
+        self.open(sealed)
+        try:
+            self._fernets[0].decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
+
+    def renewed(self, sealed: bytes) -> bytes:
+        """
+        Encrypt a text with the first of the keys, if it was encrypted with another one of them.
+
+        A text that is encrypted with the first key is returned as it is. Raises Undecryptable when
+        none of the keys fits.
+        """
+        return sealed if self.is_newest(sealed) else self.seal(self.open(sealed))
+
 
 def read_key_file(path: str) -> str:
     """

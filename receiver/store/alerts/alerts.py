@@ -94,6 +94,17 @@ class Alerts:
             lambda connection: channels.change_channel(connection, channel_id, values)
         )
 
+    def replace_addresses(self, renew: Callable[[Channel], bytes]) -> int:
+        """
+        Give each channel the encrypted address that `renew` returns for it, all or none of them.
+
+        Nobody changes a channel meanwhile. `renew` may be called again, when the transaction is.
+        Returns how many addresses are others than before.
+        """
+        return self._transactions.write(
+            lambda connection: channels.replace_addresses(connection, renew)
+        )
+
     def remove_channel(self, channel_id: str, at: datetime) -> bool:
         """
         Delete a channel, its rules, and its messages that were not sent yet; end its alarms.

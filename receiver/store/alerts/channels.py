@@ -1,6 +1,6 @@
 """The channels and rules in the database."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,6 +40,7 @@ __all__ = [
     "read_rules",
     "remove_channel",
     "remove_rule",
+    "replace_addresses",
 ]
 
 
@@ -68,6 +69,23 @@ def change_channel(connection: Connection, channel_id: str, values: Mapping[str,
     touch(connection)
     query = update(channels).where(channels.c.id == channel_id).values(values)
     return connection.execute(query).rowcount == 1
+
+
+def replace_addresses(connection: Connection, renew: Callable[[Channel], bytes]) -> int:
+    """
+    Give each channel the encrypted address that `renew` returns for it.
+
+    Nobody changes a channel meanwhile. Returns how many addresses are others than before.
+    """
+    touch(connection)
+    replaced = 0
+    for channel in read_channels(connection):
+        address = renew(channel)
+        if address != channel.address:
+            query = update(channels).where(channels.c.id == channel.id)
+            connection.execute(query.values(address=address))
+            replaced += 1
+    return replaced
 
 
 def remove_channel(connection: Connection, channel_id: str, at: datetime) -> bool:

@@ -194,7 +194,7 @@ _TEST_CHANNEL = operation(
             ),
         )
     },
-    problems=(401, 403, 404, 503),
+    problems=(401, 403, 404, 409, 503),
 )
 
 

@@ -161,6 +161,33 @@ def test_removed_channel_takes_its_rules_along(command: Command, store: SqlStore
     assert ([], []) == (store.alerts.channels(), store.alerts.rules())
 
 
+def test_address_that_no_key_decrypts_stays_when_the_others_are_reencrypted(
+    command: Command, store: SqlStore
+) -> None:
+    old, new = SecretBox.new_key(), SecretBox.new_key()
+    lost = SecretBox.of(SecretBox.new_key()).seal("lost")
+    store.alerts.add_channel(a_channel("lost", name="lost", address=lost), None)
+    store.alerts.add_channel(a_channel("old", address=SecretBox.of(old).seal("kept")), None)
+    command.environ["FLEET_SECRET_KEY"] = f"{new},{old}"
+
+    status, said, explained = command("channels", "reencrypt")
+
+    found = {each.id: each.address for each in store.alerts.channels()}
+    assert (5, ["1"]) == (status, said)
+    assert "decrypts the addresses of 'lost'" in explained
+    assert lost == found["lost"]
+    assert "kept" == SecretBox.of(new).open(found["old"])
+
+
+def test_nothing_is_reencrypted_without_a_secret_key(command: Command) -> None:
+    del command.environ["FLEET_SECRET_KEY"]
+
+    status, said, explained = command("channels", "reencrypt")
+
+    assert (1, []) == (status, said)
+    assert "odoo-mcp-fleet secret-key" in explained
+
+
 # Rules
 
 

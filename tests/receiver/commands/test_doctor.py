@@ -207,10 +207,12 @@ def test_doctor_reports_channels_without_their_secret_key(well_url: str, clock: 
     without = found_by(well_url, clock)[1]["secret key"]
     other = found_by(well_url, clock, FLEET_SECRET_KEY=keys[1])[1]["secret key"]
     both = found_by(well_url, clock, FLEET_SECRET_KEY=",".join(reversed(keys)))[1]["secret key"]
+    newest = found_by(well_url, clock, FLEET_SECRET_KEY=",".join(keys))[1]["secret key"]
 
     assert ("fail", True) == (without[0][0], "1 channels cannot be used" in without[0][1])
     assert ("fail", True) == (other[0][0], "It does not open 'ops'" in other[0][1])
-    assert [("ok", "It opens the addresses of all 1 channels.")] == both
+    assert ("warn", True) == (both[0][0], "odoo-mcp-fleet channels reencrypt" in both[0][1])
+    assert [("ok", "It opens the addresses of all 1 channels.")] == newest
 
 
 class Room(NamedTuple):

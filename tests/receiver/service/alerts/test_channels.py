@@ -1,6 +1,7 @@
 """Channels: their addresses are checked, encrypted and shown to nobody, and can be tried out."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from attrs import evolve
 from sqlalchemy import Engine, text
 
+from commanding import Command
 from receiver.app import create_app
 from receiver.domain.alerts.requests import ChannelChange
 from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
@@ -171,17 +173,58 @@ def test_channel_is_refused_without_a_secret_key(sqlite_url: str) -> None:
         assert "odoo-mcp-fleet secret-key" in answer.json()["detail"]
 
 
-def test_channel_encrypted_with_another_secret_key_fails_and_says_so(
-    database_url: str, clock: Clock, sink: HttpSink
+@pytest.mark.both_databases
+def test_message_waits_until_the_key_of_its_channel_is_there(
+    database_url: str, clock: Clock, sink: HttpSink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with telling_receiver(database_url, clock) as receiver:
+    old, new = SecretBox.new_key(), SecretBox.new_key()
+    with telling_receiver(database_url, clock, FLEET_SECRET_KEY=old) as receiver:
         channel_id = add_webhook(receiver, sink)
-    with telling_receiver(database_url, clock, FLEET_SECRET_KEY=SecretBox.new_key()) as receiver:
+        made(receiver, "/rules", name="new", kinds=["registered"], channel_id=channel_id)
+    with telling_receiver(database_url, clock, FLEET_SECRET_KEY=new) as receiver:
+        tried = receiver.post(f"/channels/{channel_id}/test")
+        beat(receiver, clock)
+        wait_until(lambda: receiver.get("/alarms").json()["count"] == 1)
+        clock.advance(31)
+        wait_until(lambda: bool(receiver.get("/deliveries").json()["deliveries"]))
+        wait_until(lambda: receiver.get("/deliveries").json()["deliveries"][0]["attempts"] == 1)
+        (waiting,) = receiver.get("/deliveries").json()["deliveries"]
+    received_before = len(sink.received)
+    clock.advance(11)
+    with telling_receiver(database_url, clock, FLEET_SECRET_KEY=f"{new},{old}") as receiver:
+        wait_until(lambda: bool(sink.received))
+
+    assert (409, "wrong_secret_key") == (tried.status_code, tried.json()["code"])
+    assert "Add the key that it was made with" in tried.json()["detail"]
+    assert "the address was encrypted with another key" in waiting["error"]
+    assert 0 == received_before
+    assert "fleet.alarm" == sink.received[0].verified(SECRET)["type"]
+    assert "Nothing can be sent through these channels" in caplog.text
+    assert "The addresses of 1 channels are encrypted with an older key" in caplog.text
+    assert not any(key in caplog.text for key in (old, new))
+
+
+@pytest.mark.both_databases
+def test_secret_key_is_replaced_without_writing_addresses_anew(
+    database_url: str, clock: Clock, engine: Engine, sink: HttpSink
+) -> None:
+    old, new = SecretBox.new_key(), SecretBox.new_key()
+    with telling_receiver(database_url, clock, FLEET_SECRET_KEY=old) as receiver:
+        channel_id = add_webhook(receiver, sink)
+    before = sealed(engine)
+    environ = {"FLEET_DATABASE_URL": database_url, "FLEET_SECRET_KEY": f"{new},{old}"}
+    with telling_receiver(database_url, clock, FLEET_SECRET_KEY=f"{new},{old}") as receiver:
+        reencrypted = Command(environ, clock)("channels", "reencrypt")
+        again = Command(environ, clock)("channels", "reencrypt", "--json")
+        meanwhile = tried_out(receiver, channel_id)
+    with telling_receiver(database_url, clock, FLEET_SECRET_KEY=new) as receiver:
         outcome = tried_out(receiver, channel_id)
 
-    assert "failed" == outcome[0]
-    assert "the address was encrypted with another key" in str(outcome[1])
-    assert [] == sink.received
+    assert (0, ["1"]) == (reencrypted.status, reencrypted.said)
+    assert {"reencrypted": 0, "unreadable": []} == json.loads(again.said[0])
+    assert before != sealed(engine)
+    assert [("delivered", None)] * 2 == [meanwhile, outcome]
+    assert ["fleet.test"] * 2 == [each.verified(SECRET)["type"] for each in sink.received]
 
 
 def test_channel_that_is_gone_is_neither_tested_nor_changed(store: SqlStore, clock: Clock) -> None:

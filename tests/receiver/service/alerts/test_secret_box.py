@@ -34,6 +34,19 @@ def test_first_secret_key_encrypts_and_all_decrypt() -> None:
     assert SECRET == SecretBox.of(new).open(both.seal(SECRET))
 
 
+def test_secret_is_encrypted_anew_with_the_first_key_if_it_was_with_another() -> None:
+    old, new = SecretBox.new_key(), SecretBox.new_key()
+    both, sealed = SecretBox.of(f"{new},{old}"), SecretBox.of(old).seal(SECRET)
+
+    renewed = both.renewed(sealed)
+
+    assert (False, True) == (both.is_newest(sealed), both.is_newest(renewed))
+    assert SECRET == SecretBox.of(new).open(renewed)
+    assert renewed == both.renewed(renewed)
+    with pytest.raises(Undecryptable, match="another key"):
+        SecretBox.of(SecretBox.new_key()).renewed(sealed)
+
+
 def test_secret_is_not_decrypted_with_another_key() -> None:
     sealed = SecretBox.of(SecretBox.new_key()).seal(SECRET)
 
