@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+import alerts
 import greed
 import machine
 import neighbours
@@ -21,7 +22,7 @@ from report import Results, to_json, to_markdown
 __all__ = ["main"]
 
 _OUTPUT = Path(".cache/benchmarks.json")
-_PARTS = ("throughput", "neighbours", "greed", "scale")
+_PARTS = ("throughput", "neighbours", "greed", "alerts", "scale")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +56,7 @@ def _measure(options: argparse.Namespace, postgres: Postgres) -> Results:
     readings: list[neighbours.Reading] = []
     storms: list[neighbours.Storm] = []
     greedy: list[greed.Greed] = []
+    alerting: list[alerts.Alerting] = []
     if options.only in {None, "throughput"}:
         with laboratory(postgres) as lab:
             heartbeats = throughput.measure(lab, **often, say=_say)
@@ -63,6 +65,9 @@ def _measure(options: argparse.Namespace, postgres: Postgres) -> Results:
     if options.only in {None, "greed"}:
         with laboratory(postgres) as lab:
             greedy = greed.measure(lab, say=_say)
+    if options.only in {None, "alerts"}:
+        with laboratory(postgres) as lab:
+            alerting = alerts.measure(lab, **often, say=_say)
     if options.only in {None, "scale"}:
         with laboratory(postgres) as lab:
             costs, memory = scale.measure(lab, **often, say=_say)
@@ -77,7 +82,8 @@ def _measure(options: argparse.Namespace, postgres: Postgres) -> Results:
         readings=readings,
         storms=storms,
         greedy=greedy,
-        bars=bars(heartbeats, costs, readings, storms, greedy),
+        alerting=alerting,
+        bars=bars(heartbeats, costs, readings, storms, greedy, alerting),
     )
 
 

@@ -5,6 +5,8 @@ from statistics import median
 
 from attrs import field, frozen
 
+import alerts
+from alerts import Alerting
 from greed import LONGEST_MS, MOST_ON_DISK, Greed
 from laboratory import DATABASES
 from neighbours import Reading, Storm
@@ -38,12 +40,13 @@ class Bar:
         return self.measured >= self.bound if self.lower else self.measured <= self.bound
 
 
-def bars(
+def bars(  # noqa: PLR0913, PLR0917 - the results of each part
     throughput: Sequence[Throughput],
     costs: Sequence[Cost],
     readings: Sequence[Reading],
     storms: Sequence[Storm],
     greedy: Sequence[Greed],
+    alerting: Sequence[Alerting],
 ) -> list[Bar]:
     """The targets, each with the measured figure; only those for which there are results."""
     return [
@@ -57,6 +60,7 @@ def bars(
             for each in storms
         ),
         *_of_greed(greedy),
+        *_of_alerts(alerting),
         *_of_costs(costs),
     ]
 
@@ -85,6 +89,14 @@ def _of_greed(greedy: Sequence[Greed]) -> Iterator[Bar]:
         yield _at_most(LONGEST_MS, waits, "beside a greedy key: p50, ms, the worst")
         on_disk = max(each.on_disk for each in greedy)
         yield _at_most(MOST_ON_DISK, on_disk, "a greedy key: bytes on disk, sent = 1, the worst")
+
+
+def _of_alerts(alerting: Sequence[Alerting]) -> Iterator[Bar]:
+    for each in alerting:
+        having = f"{each.database}, {alerts.RULES} rules, {alerts.SILENCES} silences"
+        rate, p99 = each.rate_to_without, each.p99_to_without
+        yield _at_least(alerts.LEAST_RATE, rate, f"{having}: heartbeats/s, without them = 1")
+        yield _at_most(alerts.MOST_P99, p99, f"{having}: p99, without them = 1")
 
 
 def _of_costs(costs: Sequence[Cost]) -> Iterator[Bar]:

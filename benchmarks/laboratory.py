@@ -36,7 +36,13 @@ class Laboratory:
         return self.run(running("plain:app", folder=self.folder))
 
     def receiver(
-        self, database: str, name: str, *, keys: bool = False, has_limits: bool = False
+        self,
+        database: str,
+        name: str,
+        *,
+        keys: bool = False,
+        has_limits: bool = False,
+        **more: str,
     ) -> Server:
         """
         Start a receiver with an empty database.
@@ -46,13 +52,14 @@ class Laboratory:
             name: The name of the database.
             keys: Whether to create keys: `agent`, `neighbour` (an agent, too) and `admin`.
             has_limits: Whether the usual limits of keys hold; otherwise there are none.
+            more: Further environment variables of the receiver.
         """
         if database == "SQLite":
             url = f"sqlite:///{self.folder / name}.db"
         else:
             self._postgres.create_database(name)
             url = self._postgres.url(name)
-        settings = {"FLEET_DATABASE_URL": url, **({} if has_limits else _UNLIMITED)}
+        settings = {"FLEET_DATABASE_URL": url, **({} if has_limits else _UNLIMITED), **more}
         made = {name: _key(name, scope, settings) for name, scope in _KEYS.items() if keys}
         # As `odoo-mcp-fleet serve` does.
         careful = "receiver.connections:Careful"

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from attrs import asdict, frozen
 
+from alerts import RULES, SILENCES, Alerting
 from bars import Bar
 from greed import Greed
 from neighbours import Reading, Storm
@@ -32,6 +33,7 @@ class Results:
         readings: What heartbeats notice of a reader.
         storms: What a sender notices of many others that come back at once.
         greedy: What a key can do within its limits.
+        alerting: What heartbeats notice of many rules and silences.
         bars: The performance targets.
     """
 
@@ -45,6 +47,7 @@ class Results:
     readings: Sequence[Reading]
     storms: Sequence[Storm]
     greedy: Sequence[Greed]
+    alerting: Sequence[Alerting]
     bars: Sequence[Bar]
 
 
@@ -81,6 +84,13 @@ def _parts(results: Results) -> Iterator[str]:
         yield (
             "A key with the usual limits sends for 10 s over 4 connections without a pause; "
             "another key sends a heartbeat every 20 ms."
+        )
+    if results.alerting:
+        yield _alerting(results.alerting)
+        yield (
+            f"A receiver with a channel, {RULES} rules and {SILENCES} silences, and one without "
+            "any are loaded in turn with single heartbeats of 10,000 servers. Meanwhile a server "
+            "changes its tools twice a second, which ten of the rules tell."
         )
     if results.costs:
         yield _costs(results.costs)
@@ -163,6 +173,27 @@ def _greed(greedy: Sequence[Greed]) -> str:
                 ", ".join(f"{count:,} {kind}" for kind, count in each.events.items()),
             )
             for each in greedy
+        ),
+    )
+
+
+def _alerting(alerting: Sequence[Alerting]) -> str:
+    return _table(
+        (
+            *(f"with {RULES} rules and {SILENCES} silences", "heartbeats/s", "without = 1"),
+            *("p99 ms", "without = 1", "alarms", "messages"),
+        ),
+        (
+            (
+                each.database,
+                _figure(each.heartbeats_per_second),
+                _figure(each.rate_to_without),
+                _figure(each.p99_ms),
+                _figure(each.p99_to_without),
+                f"{each.alarms:,}",
+                f"{each.messages:,}",
+            )
+            for each in alerting
         ),
     )
 

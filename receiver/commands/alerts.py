@@ -217,8 +217,10 @@ def reencrypt(surroundings: Surroundings, *, is_json: bool) -> int:
         replaced = store.alerts.replace_addresses(renew)
     output = Output(surroundings=surroundings, is_json=is_json)
     output.one({"reencrypted": replaced, "unreadable": sorted(lost)}, str(replaced))
-    which = "The address of 1 channel is" if replaced == 1 else f"The addresses of {replaced} are"
-    surroundings.explain(f"{which} encrypted anew, with the first key in FLEET_SECRET_KEY.")
+    surroundings.explain(
+        f"The addresses of {replaced} channels are encrypted anew, with the first key in "
+        "FLEET_SECRET_KEY."
+    )
     if lost:
         surroundings.explain(_LOST.format(", ".join(map(repr, lost.values()))))
     return Exit.NOT_WELL if lost else Exit.OK
