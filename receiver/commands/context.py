@@ -4,7 +4,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from enum import IntEnum
 from getpass import getpass
@@ -12,8 +13,10 @@ from getpass import getpass
 from attrs import frozen
 
 from contract import FleetError
+from receiver.domain.errors import StoreUnavailable
 
 __all__ = [
+    "BrokenOff",
     "CommandFailed",
     "Exit",
     "NotAllowed",
@@ -21,6 +24,8 @@ __all__ = [
     "Surroundings",
     "Unreachable",
     "WrongUse",
+    "exit_status_of",
+    "in_steps",
     "read_secret",
 ]
 
@@ -79,6 +84,49 @@ class NotAllowed(CommandFailed):
 
     code = "not_allowed"
     exit_status = Exit.NOT_ALLOWED
+
+
+class BrokenOff(CommandFailed):
+    """
+    What is done with many servers in several steps has failed after the first of them.
+
+    The text is that of the error that has ended it.
+
+    Attributes:
+        done: The ids of the servers with which it is certainly done.
+    """
+
+    code = "broken_off"
+
+    def __init__(self, done: Collection[str], why: FleetError) -> None:
+        super().__init__(str(why))
+        self.done = [*done]
+        self.exit_status = exit_status_of(why)
+
+
+@contextmanager
+def in_steps(done: Collection[str]) -> Iterator[None]:
+    """
+    A context for something that is done with many servers in several steps.
+
+    A FleetError is raised again as BrokenOff; or as it is, if nothing is done yet.
+
+    Args:
+        done: The ids of the servers with which it is done, to which the steps add theirs.
+    """
+    try:
+        yield
+    except FleetError as error:
+        if not done:
+            raise
+        raise BrokenOff(done, error) from error
+
+
+def exit_status_of(error: FleetError) -> Exit:
+    """The exit status of a command that an error has ended."""
+    if isinstance(error, CommandFailed):
+        return error.exit_status
+    return Exit.UNREACHABLE if isinstance(error, StoreUnavailable) else Exit.FAILED
 
 
 def read_secret(question: str) -> str:

@@ -1,7 +1,8 @@
 """The commands about the servers of a fleet: list, connect to, label and forget (delete) them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from contract import State
 from contract.fields import parse_moment
 from receiver.commands.arguments import QueryCommand, query_argument, some_text, text
 from receiver.commands.backends import Context, Forgotten, Json, reaching
-from receiver.commands.context import Exit, WrongUse
+from receiver.commands.context import BrokenOff, Exit, WrongUse, in_steps
 from receiver.commands.output import Column, minute
 from receiver.domain.agents.client_files import API_KEY_STEPS, Client, client_file
 from receiver.domain.databases import labels_in
@@ -287,8 +288,20 @@ def forget(  # noqa: PLR0913 - its options
         return _print_forgotten(context, look(), is_dry_run=True)
     if not yes:
         _must_be_sure(context, look())
-    forgotten = context.backend.forget(query, silent_for=silent_for, is_dry_run=False)
+    with _telling_what_is_forgotten(context):
+        forgotten = context.backend.forget(query, silent_for=silent_for, is_dry_run=False)
     return _print_forgotten(context, forgotten, is_dry_run=False)
+
+
+@contextmanager
+def _telling_what_is_forgotten(context: Context) -> Iterator[None]:
+    """A context for a command that may break off: prints which servers it has forgotten by then."""
+    try:
+        yield
+    except BrokenOff as error:
+        _print_forgotten(context, Forgotten(error.done), is_dry_run=False)
+        context.explain("It ended there, and others may be left:")
+        raise
 
 
 def _must_say_which(query: FilterText, silent_for: timedelta | None, option: str) -> None:
@@ -331,8 +344,11 @@ def _forget_by_id(
         return _print_forgotten(context, found, is_dry_run=True)
     if not is_sure:
         _must_be_sure(context, found)
-    for server_id in found.ids:
-        context.backend.forget_server(server_id)
+    forgotten: list[str] = []
+    with _telling_what_is_forgotten(context), in_steps(forgotten):
+        for server_id in found.ids:
+            context.backend.forget_server(server_id)
+            forgotten.append(server_id)
     return _print_forgotten(context, found, is_dry_run=False)
 
 
@@ -435,5 +451,6 @@ def forget_servers(
     """
     query = _filter(given)
     _must_say_which(query, silent_for_days, "--state down --silent-for-days 30")
-    found = context.backend.forget(query, silent_for=silent_for_days, is_dry_run=dry_run)
+    with _telling_what_is_forgotten(context):
+        found = context.backend.forget(query, silent_for=silent_for_days, is_dry_run=dry_run)
     return _print_forgotten(context, found, is_dry_run=dry_run)

@@ -8,7 +8,7 @@ import click
 from contract.fields import format_moment
 from receiver.commands.arguments import expiry, key_id, text
 from receiver.commands.backends import Context, Json, reaching
-from receiver.commands.context import Exit, WrongUse
+from receiver.commands.context import BrokenOff, Exit, WrongUse
 from receiver.commands.output import Column, day, minute
 from receiver.domain.keys import DATABASE, KeyScope
 
@@ -180,7 +180,14 @@ def hand_over(context: Context, *, servers: tuple[str, ...], all_of: str | None,
     if bool(servers) == (all_of is not None):
         raise WrongUse("Say which servers: one of --server and --all-of is required")
     ids = list(servers) if all_of is None else context.backend.owned(all_of)
-    handed = context.backend.hand_over(ids, to)
+    try:
+        handed = context.backend.hand_over(ids, to)
+    except BrokenOff as error:
+        context.output.one({"key_id": to, "server_ids": error.done}, *error.done)
+        context.explain(
+            f"{len(error.done)} of {len(ids)} servers belong to the key {to} now, then:"
+        )
+        raise
     lines = [each if each in handed else f"{each}: there is no such server" for each in ids]
     context.output.one({"key_id": to, "server_ids": handed}, *lines)
     context.explain(f"{len(handed)} of {len(ids)} servers belong to the key {to} now.")

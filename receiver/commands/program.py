@@ -20,8 +20,8 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from contract import FleetError
-from receiver.commands.context import CommandFailed, Exit, Surroundings
-from receiver.domain.errors import InvalidSetting, StoreUnavailable
+from receiver.commands.context import Exit, Surroundings, exit_status_of
+from receiver.domain.errors import InvalidSetting
 
 __all__ = ["PROGRAM", "Program", "main", "run"]
 
@@ -187,10 +187,4 @@ def run(program: Program, arguments: Sequence[str], surroundings: Surroundings) 
         return Exit.USAGE
     except FleetError as error:
         explain(str(error))
-        return _status_of(error)
-
-
-def _status_of(error: FleetError) -> int:
-    if isinstance(error, CommandFailed):
-        return error.exit_status
-    return Exit.UNREACHABLE if isinstance(error, StoreUnavailable) else Exit.FAILED
+        return exit_status_of(error)

@@ -167,6 +167,8 @@ class Backend(Protocol):
         """
         Forget (delete) the servers that match and are down, have left or are superseded.
 
+        That takes several steps; raises BrokenOff if one fails that is not the first.
+
         Args:
             matching: The filter.
             silent_for: Only servers that have sent no message for this length of time; None for

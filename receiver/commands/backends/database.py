@@ -1,6 +1,7 @@
 """A fleet that is reached by its database, without a key, while receivers may be running."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from importlib import metadata
@@ -9,7 +10,7 @@ import orjson
 
 from receiver.commands.backends.backend import AlertBackend, Forgotten, Json
 from receiver.commands.backends.database_alerts import AUTHOR, DatabaseAlerts
-from receiver.commands.context import CommandFailed, Surroundings
+from receiver.commands.context import CommandFailed, Surroundings, in_steps
 from receiver.domain.agents.client_files import (
     Client,
     client_file,
@@ -163,12 +164,13 @@ class DatabaseBackend:
         )
         found: dict[str, None] = {}  # a dry run may return a superseded server twice
         stage: Stage | None = None
-        while True:
-            step = self._store.servers.forget(asked, now, stage=stage, is_dry_run=is_dry_run)
-            found |= dict.fromkeys(step.ids)
-            stage = step.next_stage
-            if stage is None:
-                return Forgotten([*found])
+        with nullcontext() if is_dry_run else in_steps(found):
+            while True:
+                step = self._store.servers.forget(asked, now, stage=stage, is_dry_run=is_dry_run)
+                found |= dict.fromkeys(step.ids)
+                stage = step.next_stage
+                if stage is None:
+                    return Forgotten([*found])
 
     def forget_server(self, server_id: str) -> None:
         if not self._store.servers.delete(server_id, self.now()):

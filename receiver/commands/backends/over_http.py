@@ -19,6 +19,7 @@ from receiver.commands.context import (
     Surroundings,
     Unreachable,
     WrongUse,
+    in_steps,
 )
 from receiver.commands.output import visible
 from receiver.domain.agents.client_files import Client
@@ -156,11 +157,12 @@ class HttpBackend:
         if is_dry_run:
             asked.append(("dry_run", "true"))
         ids: list[str] = []
-        while True:
-            found = self._json("DELETE", "/servers", params=asked)
-            ids += found["server_ids"]
-            if is_dry_run or not (found["more"] and found["server_ids"]):
-                return Forgotten(ids, is_more=found["more"])
+        with in_steps(ids):
+            while True:
+                found = self._json("DELETE", "/servers", params=asked)
+                ids += found["server_ids"]
+                if is_dry_run or not (found["more"] and found["server_ids"]):
+                    return Forgotten(ids, is_more=found["more"])
 
     def forget_server(self, server_id: str) -> None:
         self._json("DELETE", _ONE, params={"id": server_id})
@@ -253,13 +255,13 @@ class HttpBackend:
         return self._json("POST", f"/keys/{segment(key_id)}/rotate")
 
     def hand_over(self, ids: Sequence[str], to: str) -> list[str]:
-        handed = []
-        for server_id in ids:
-            try:
-                self._json("PUT", f"{_ONE}/owner", params={"id": server_id}, json={"key_id": to})
-            except _NotFound:
-                continue
-            handed.append(server_id)
+        handed: list[str] = []
+        asked = {"key_id": to}
+        with in_steps(handed):
+            for server_id in ids:
+                with suppress(_NotFound):
+                    self._json("PUT", f"{_ONE}/owner", params={"id": server_id}, json=asked)
+                    handed.append(server_id)
         return handed
 
     def owned(self, key_id: str) -> list[str]:

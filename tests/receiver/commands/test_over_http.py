@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from commanding import Command
+from commanding import Command, Said
 from contract import EventKind
 from receiver.commands.backends.over_http import HttpBackend
 from receiver.commands.context import NotAllowed, Surroundings
@@ -210,6 +210,28 @@ def test_dry_run_says_when_more_servers_match_than_a_receiver_lists(ways: Ways) 
 
     assert (0, ["a"], "1 and more servers would be forgotten.") == dry
     assert (0, ["a", "b"], "2 servers are forgotten.") == done
+
+
+def test_what_was_done_over_http_before_the_receiver_failed_is_printed() -> None:
+    failed = JSONResponse({"detail": "The database does not answer."}, 503)
+    forgotten = JSONResponse({"server_ids": ["a"], "more": True})
+
+    def run(*arguments: str) -> Said:
+        answers = iter([forgotten, failed])
+        with answering(lambda _: next(answers)) as url:
+            return Command({"FLEET_URL": url}, Clock())(*arguments)
+
+    two = ("--server", "a", "--server", "b")
+    by_filter = run("forget", "state:down", "--yes")
+    by_id = run("forget", *two, "--yes")
+    handed_over = run("keys", "hand-over", *two, "--to", "abcdefghijkl")
+
+    for said in (by_filter, by_id, handed_over):
+        assert (3, ["a"]) == (said.status, said.said)
+        assert said.explained.endswith("The database does not answer.")
+    assert by_filter == by_id
+    assert by_id.explained.startswith("1 server is forgotten.\nIt ended there, and others may be")
+    assert handed_over.explained.startswith("1 of 2 servers belong to the key abcdefghijkl now")
 
 
 def test_receiver_on_this_machine_is_reached_without_a_proxy(

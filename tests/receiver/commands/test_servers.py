@@ -9,9 +9,10 @@ from sqlalchemy import make_url
 from commanding import Command, Said
 from contract import Heartbeat
 from keyring import keep, made
+from outages import away
 from receiver.commands.backends import database
 from receiver.domain.outcomes import Incoming
-from receiver.store import SqlStore
+from receiver.store import Servers, SqlStore
 from servers import Clock
 from watched import Watched
 
@@ -48,6 +49,28 @@ def test_servers_that_match_are_forgotten_and_printed(
     assert (0, ["bye"], "1 server is forgotten.") == command("--state", "left")
     assert (0, [], "0 servers are forgotten.") == command("--stage", "dev")
     assert ["b", "up"] == fleet.ids()
+
+
+def test_servers_that_are_forgotten_when_the_database_goes_away_are_printed(
+    fleet: Watched, command: Callable[..., Said]
+) -> None:
+    down(fleet, "a", "b")
+    fleet.beat("bye", status="uninstalled")
+    which = ("--state", "down", "--state", "left")
+
+    with away(Servers, "forget", after=1):
+        broken_off = command(*which)
+    with away(Servers, "forget"):
+        nothing = command(*which)
+    rest = command(*which)
+
+    assert (3, ["bye"]) == (broken_off.status, broken_off.said)
+    assert "1 server is forgotten.\nIt ended there, and others may be left:\n" in (
+        broken_off.explained
+    )
+    assert broken_off.explained.endswith("the database is away")
+    assert (3, []) == (nothing.status, nothing.said)
+    assert (0, ["a", "b"]) == (rest.status, rest.said)
 
 
 def test_dry_run_prints_each_server_once_and_forgets_none(
