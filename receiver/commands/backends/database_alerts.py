@@ -48,7 +48,9 @@ class DatabaseAlerts:
     def must_have_room(self, what: str) -> None:
         if self._alerts.is_full(cast("Limited", what), self._clock()):
             verb = "End" if what == "silences" else "Remove"
-            raise CommandFailed(f"There are too many {what}. {verb} one that is not needed.")
+            raise CommandFailed(
+                f"There are too many {what}. {verb} one that is not needed; see: {what} list"
+            )
 
     def make_channel(self, asked: Json) -> tuple[Json, str | None]:
         new = NewChannel.of(asked)

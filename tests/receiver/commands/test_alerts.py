@@ -391,6 +391,7 @@ def test_channel_or_rule_or_silence_above_the_limit_is_refused(
     said = command(what, "create", *create)
     assert (1, []) == (said.status, said.said)
     assert said.explained.startswith(f"There are too many {what}.")
+    assert said.explained.endswith(f"see: {what} list")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, func, select, text
 import messages
 from alert_values import NOW
 from alert_values import silence as a_silence
-from alerting import alerting_app
+from alerting import alerting_app, fill
 from contract import ServerRecord
 from keyring import bearer, keep, made
 from receiver.app import create_app
@@ -609,6 +609,30 @@ def test_refused_silence_form_keeps_the_input(
     assert 422 == answer.status_code
     assert said in fault(answer)
     assert given.items() <= fields_of(answer).items()
+
+
+@pytest.mark.parametrize(
+    ("what", "most", "fields"),
+    [
+        ("channels", 100, CHANNEL),
+        ("rules", 1000, {"name": "a", "kind-down": "1", "channel_id": "mail"}),
+        ("silences", 1000, {"reason": "a", "lasts": "60", "time_zone": "UTC"}),
+    ],
+)
+def test_refusal_of_one_too_many_leads_to_those_that_can_be_removed(
+    receiver: httpx.Client, engine: Engine, what: str, most: int, fields: dict[str, str]
+) -> None:
+    fill(engine, what, most)
+
+    page = post(receiver, f"/alerts/{what}/new", **fields)
+
+    assert 409 == page.status_code
+    assert f"There are too many {what}." in fault(page)
+    (link,) = re.findall(r'href="([^"]*#\w+)">All', page.text)
+    there = receiver.get(str(page.url.join(html.unescape(link))))
+    assert "/alerts" == there.url.path
+    assert f'id="{what}"' in there.text
+    assert most <= there.text.count(f"alerts/{what}/{what}-")
 
 
 def test_silence_is_ended_by_its_button(receiver: httpx.Client) -> None:
