@@ -72,7 +72,7 @@ class Breakdown:
         owners: The ids of the keys that the filter names; None stands for no key.
         unwanted_owners: The ids of the keys that the filter excludes; None stands for no key.
         labels: For each label how many servers of databases with it match the filter, apart from
-            what that says of labels.
+            what that says of labels. Labels of few servers may be missing if there are very many.
     """
 
     groups: Sequence[Alike]

@@ -59,7 +59,12 @@ def take_breakdown(connection: Connection, matching: Filter, conditions: Conditi
 
 
 def _labels(connection: Connection, matching: Filter, conditions: Conditions) -> Mapping[str, int]:
-    """How many servers have each label, of those that match apart from their labels."""
+    """
+    How many servers have each label, of those that match apart from their labels.
+
+    Of `_MOST_LABELS` labels at most, those that the most servers have, and of those that the filter
+    names.
+    """
     without = tuple(each for each in matching.without if each[0] != "label")
     others = evolve(matching, label=(), without=without)
     if others != matching:
@@ -70,8 +75,14 @@ def _labels(connection: Connection, matching: Filter, conditions: Conditions) ->
         .where(facets.c.name == "label", not_(facets.c.value.startswith(_DIGEST)))
         .group_by(facets.c.value)
     )
-    found = connection.execute(apply_conditions(query, conditions, wide=True))
-    return {row.value: row.number for row in found}
+    counted = apply_conditions(query, conditions, wide=True)
+    often = counted.order_by(func.count().desc(), facets.c.value).limit(_MOST_LABELS)
+    found = {row.value: row.number for row in connection.execute(often)}
+    named = {*matching.label, *dict(matching.without).get("label", ())} - {*found}
+    if len(found) == _MOST_LABELS and named:
+        rows = connection.execute(counted.where(facets.c.value.in_(sorted(named))))
+        found |= {row.value: row.number for row in rows}
+    return found
 
 
 def _tools(connection: Connection, groups: Sequence[Alike]) -> Mapping[int, Sequence[str]]:
@@ -102,6 +113,9 @@ def _owners(connection: Connection, values: Collection[str]) -> frozenset[str | 
 
 
 _DIGEST = "sha256:"  # what stands in the index for a label that begins like that
+
+_MOST_LABELS = 5_000
+"""Of how many labels the servers are counted: a fleet may have twenty for each database."""
 
 _MOST_SETS = 300
 """Of how many sets the tools are counted: those that the most servers have."""

@@ -172,6 +172,21 @@ def noted(wanted: FilterText, server_id: str) -> list[str]:
     return [word for word in wanted.words if word.casefold() in note]
 
 
+@pytest.mark.usefixtures("fleet")
+def test_of_many_labels_the_most_frequent_are_counted_and_those_that_a_filter_names(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.labels.change(["s04"], Relabelling.of({"add": ["bronze", "zinc"]}), at=NOON, by="Ada")
+    monkeypatch.setattr("receiver.store.lists.breakdown._MOST_LABELS", 1)
+
+    def counted(said: str) -> dict[str, int]:
+        matching = FilterText.parse(said).to_filter()
+        return {**store.servers.breakdown(matching).count(matching).values["label"]}
+
+    assert {"gold": 2} == counted("") == counted("label:gold") == counted("label:nothing")
+    assert {"gold": 2, "zinc": 1} == counted("label:zinc") == counted("-label:zinc")
+
+
 def test_labels_are_counted_without_what_the_filter_says_of_them(
     store: SqlStore, fleet: list[ServerRecord]
 ) -> None:
