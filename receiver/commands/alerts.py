@@ -424,7 +424,7 @@ def silence(  # noqa: PLR0913 - its options
 ) -> int:
     """Let nobody be told of a server for a while, from now on."""
     if (server is None) == (query is None):
-        raise WrongUse("Say which servers: SERVER_ID or --query is required")
+        raise WrongUse("Say which servers: one of SERVER_ID and --query is required")
     if (duration is None) == (ends_at is None):
         raise WrongUse("Say how long: one of --for and --until is required")
     asked = _asked_silence(query, server, duration=duration, ends_at=ends_at, reason=reason)

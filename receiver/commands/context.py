@@ -12,7 +12,7 @@ from getpass import getpass
 
 from attrs import frozen
 
-from contract import FleetError
+from contract import FleetError, InvalidMessage
 from receiver.domain.errors import StoreUnavailable
 
 __all__ = [
@@ -126,6 +126,8 @@ def exit_status_of(error: FleetError) -> Exit:
     """The exit status of a command that an error has ended."""
     if isinstance(error, CommandFailed):
         return error.exit_status
+    if isinstance(error, InvalidMessage):
+        return Exit.USAGE
     return Exit.UNREACHABLE if isinstance(error, StoreUnavailable) else Exit.FAILED
 
 

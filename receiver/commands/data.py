@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar, cast
 import click
 
 from receiver.commands.arguments import text
-from receiver.commands.backends import database_of
+from receiver.commands.backends import check_folder, database_of
 from receiver.commands.context import CommandFailed, Exit, Surroundings, WrongUse
 from receiver.commands.output import Output
 from receiver.domain.copying.moving import Progress
@@ -195,6 +195,7 @@ def _target(surroundings: Surroundings, to: str | None) -> URL:
     except InvalidSetting as error:
         said = " ".join(error.problems).replace("FLEET_DATABASE_URL", "--to")
         raise WrongUse(said) from None
+    check_folder(url)
     if to != _STANDARD and url.password is not None:
         raise WrongUse(
             "--to holds a password, which everybody on this machine can see in the list of "

@@ -124,7 +124,8 @@ def list_servers(
         for each in found:
             context.surroundings.say(each["server_id"])
         return Exit.OK
-    context.output.objects(found, _columns(context.backend.now()), if_none="No server matches.")
+    nothing = "There are no servers yet." if query == FilterText() else "No server matches."
+    context.output.objects(found, _columns(context.backend.now()), if_none=nothing)
     return Exit.OK
 
 
@@ -197,7 +198,7 @@ def _connect(context: Context, client: Client, query: FilterText) -> int:
     "--add",
     "added",
     multiple=True,
-    type=text,
+    type=some_text,
     metavar="LABEL",
     help="Give it this label; may be repeated.",
 )
@@ -205,7 +206,7 @@ def _connect(context: Context, client: Client, query: FilterText) -> int:
     "--remove",
     "removed",
     multiple=True,
-    type=text,
+    type=some_text,
     metavar="LABEL",
     help="Take this label away; may be repeated.",
 )
@@ -409,10 +410,13 @@ def _filters(states: tuple[str, ...], by_default: str) -> Callable[[F], F]:
 
 
 def _filter(given: dict[str, Any]) -> FilterText:
+    if len(given["q"]) > _MOST_WORDS:  # each is a condition of a query, which databases limit
+        raise WrongUse(f"--q may be given {_MOST_WORDS} times at most")
     return FilterText.of(Filter(**{_NAMES.get(name, name): given[name] for name in given}))
 
 
 _NAMES = {"q": "words"}
+_MOST_WORDS = 100
 
 
 @servers.command("connection")

@@ -37,6 +37,9 @@ Exit status:
   3  the receiver or its database does not answer
   4  the key is missing or wrong, or may not do it
   5  what was looked at needs somebody
+  130  Ctrl-C, or the answer to a question was no
+
+Times are in UTC, unless they say otherwise.
 """
 
 

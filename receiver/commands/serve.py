@@ -1,5 +1,8 @@
 """The command `serve`, which runs a receiver under uvicorn, with limits for slow clients."""
 
+import errno
+import os
+import socket
 import ssl
 from typing import Any
 
@@ -69,6 +72,7 @@ def serve(  # noqa: PLR0913 - its options
     within ten seconds when it is asked to, and brings the tables of its database up to date first.
     """
     tls = _tls(tls_cert, tls_key)
+    _check_address(host, port)
     settings = database_of(surroundings, makes_database=True)
     _look_at_database(surroundings, settings)
     (surroundings.run_server or uvicorn.run)(
@@ -99,6 +103,33 @@ def _tls(certificate: str | None, key: str | None) -> dict[str, Any]:
         why = (error.reason or "they hold no PEM").replace("_", " ").lower()
         raise WrongUse(f"{certificate!r} and {key!r} cannot be used for TLS: {why}") from None
     return {"ssl_certfile": certificate, "ssl_keyfile": key}
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise WrongUse if this machine cannot listen at a host and port; otherwise do nothing."""
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError):
+        raise WrongUse(f"--host {host!r} is neither an address nor a name with one") from None
+    refusals = []
+    for family, kind, protocol, _, address in found:
+        try:
+            # As asyncio does it: on Linux it takes a port that was free a moment ago.
+            with socket.socket(family, kind, protocol) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                trial.bind(address)
+        except OSError as error:
+            refusals.append(error)
+    if len(refusals) == len(found):
+        why = refusals[0]
+        where, says = host or "any address", os.strerror(why.errno or 0)
+        if why.errno == errno.EADDRINUSE:
+            says += ": end the program that does, or choose another --port"
+        raise WrongUse(f"Nothing can listen at {where} and port {port}: {says}")
 
 
 def _look_at_database(surroundings: Surroundings, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from receiver.commands.backends.backend import Json
-from receiver.commands.context import CommandFailed
+from receiver.commands.context import CommandFailed, WrongUse
 
 __all__ = ["HttpAlerts", "segment"]
 
@@ -71,7 +71,12 @@ class HttpAlerts:
         return self._all("silences", ended=str(ended).lower())
 
     def make_silence(self, asked: Json) -> Json:
-        return self._call("POST", "/silences", json=asked)
+        try:
+            return self._call("POST", "/silences", json=asked)
+        except WrongUse as error:
+            if asked.get("server_id") is None:
+                raise
+            raise CommandFailed(str(error)) from None  # there is no such server, most likely
 
     def end_silence(self, silence_id: str) -> None:
         self._call("DELETE", f"/silences/{segment(silence_id)}")

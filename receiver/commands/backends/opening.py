@@ -16,7 +16,7 @@ from receiver.commands.output import Output
 from receiver.settings import Settings, misspelt, read_settings
 from receiver.store import URL, SqlStore
 
-__all__ = ["Context", "Reach", "database_of", "opened", "reaching"]
+__all__ = ["Context", "Reach", "check_folder", "database_of", "opened", "reaching"]
 
 _URL = "FLEET_URL"
 _KEY = "FLEET_KEY"
@@ -109,7 +109,8 @@ def database_of(surroundings: Surroundings, *, makes_database: bool | None = Fal
 
     Prints a sentence about each variable that looks like a misspelt setting, and one if a database
     will be made. Raises InvalidSetting, and WrongUse if the database is a file that does not exist
-    and that may not be made: opening it would make a new, empty fleet.
+    and that may not be made (opening it would make a new, empty fleet) or cannot be, because its
+    folder does not exist.
 
     Args:
         surroundings: Has the environment variables.
@@ -126,8 +127,19 @@ def database_of(surroundings: Surroundings, *, makes_database: bool | None = Fal
         makes_database = file.is_absolute()
     if not makes_database:
         raise WrongUse(_NO_DATABASE.format(settings.database_url, file.absolute()))
+    check_folder(settings.database_url)
     surroundings.explain(f"There was no database at {file.absolute()}: it is made now.")
     return settings
+
+
+def check_folder(url: URL) -> None:
+    """Raise WrongUse if a database is a file that does not exist, nor its folder."""
+    file = _missing_file(url)
+    if file is not None and not file.parent.is_dir():
+        raise WrongUse(
+            f"{url} is {file.absolute()}, and there is no folder {file.absolute().parent}: make it "
+            "first, or name another file. A path that begins at the root has a fourth slash."
+        )
 
 
 def _missing_file(url: URL) -> Path | None:

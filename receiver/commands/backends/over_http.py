@@ -259,9 +259,13 @@ class HttpBackend:
         asked = {"key_id": to}
         with in_steps(handed):
             for server_id in ids:
-                with suppress(_NotFound):
+                try:
                     self._json("PUT", f"{_ONE}/owner", params={"id": server_id}, json=asked)
-                    handed.append(server_id)
+                except _NotFound:
+                    continue
+                except WrongUse as error:  # there is no such key, or it may not have the server
+                    raise CommandFailed(str(error)) from None
+                handed.append(server_id)
         return handed
 
     def owned(self, key_id: str) -> list[str]:
@@ -317,6 +321,8 @@ class HttpBackend:
             raise NotAllowed(f"{says}{hint}")
         if status == 404:
             raise _NotFound(says)
+        if status in {400, 422}:
+            raise WrongUse(says)
         raise (Unreachable if status >= 500 else CommandFailed)(says)
 
 

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
+from hashlib import sha256
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -131,8 +132,10 @@ def connections_to(
     that was revoked or has expired, if it reports no `endpoint_url`, or if `may_be_at` is False for
     the host of this URL.
 
-    The name of a connection consists of the name of the database, its stage (unless the name of the
-    database ends in it), and a part of the id of the receiver's key that the server belongs to.
+    The name of a connection consists of the name of the database, its stage, and a part of the id
+    of the receiver's key that the server belongs to. If the name of the database ends in the stage,
+    as `acme-staging` does, a digest stands in the place of the stage, because the database `acme`
+    in this stage has the same name, and the Odoo API key of one must not be sent to the other.
     Because of the key, a server that another key reports cannot get the same name, and with it the
     Odoo API key that somebody has stored under this name. If several servers would have the same
     name, their hostnames are added, and if the names are still the same, numbers.
@@ -239,10 +242,17 @@ def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[s
 
 def _name(record: ServerRecord, owner: str) -> str:
     """Make a name for a server, without looking whether another server has the same."""
-    called, stage = record.database or record.hostname, record.odoo_stage
-    # Otherwise the database acme-staging would be acme-staging-staging.
-    is_told = stage is not None and f"-{slug_of(called)}".endswith(f"-{slug_of(stage)}")
-    return slug_of(called, None if is_told else stage, owner[:_KEY_LETTERS])
+    called, stage = record.database or record.hostname, record.odoo_stage or None
+    slug, told = slug_of(called), [slug_of(stage)] if stage else _STAGES
+    if slug.endswith(tuple(f"-{each}" for each in told)):
+        # The database acme in this stage has that name, perhaps in another file of the user.
+        return slug_of(called, _digest(called, stage), owner[:_KEY_LETTERS])
+    return slug_of(called, None if slug in told else stage, owner[:_KEY_LETTERS])
+
+
+def _digest(*parts: str | None) -> str:
+    """Four letters and digits that differ, most likely, for other texts."""
+    return base64.b32encode(sha256(json.dumps(parts).encode()).digest())[:4].decode().lower()
 
 
 def slug_of(*parts: str | None) -> str:
@@ -260,6 +270,7 @@ def slug_of(*parts: str | None) -> str:
 
 _LONGEST_PART = 60  # characters; a server may report much longer names
 _KEY_LETTERS = 5
+_STAGES = ("production", "staging", "dev")  # those of Odoo.sh
 """How many letters of the id of a server's key are part of its name."""
 
 

@@ -46,7 +46,7 @@ def back_up(url: URL, place: Path, *, now: datetime) -> Path:
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except OSError as error:
-        raise CopyRefused(f"{part} cannot be written: {error.strerror}") from error
+        raise CopyRefused(f"{file} cannot be written: {error.strerror}") from error
     try:
         (_back_up_sqlite if kind == "sqlite" else _back_up_postgresql)(url, part)
         _keep(part, file)

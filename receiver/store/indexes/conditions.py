@@ -37,7 +37,7 @@ from receiver.store.tables import (
     annotations,
     facets,
     keys,
-    offers_tool,
+    offers_one_of,
     profiles,
     search_texts,
     servers,
@@ -207,7 +207,7 @@ def _of_ranks(ranks: Collection[Rank], *, hidden: bool) -> list[ColumnElement[bo
 def _of_profile(name: str, values: Sequence[str]) -> ColumnElement[bool]:
     """The condition that a profile has one of the values of an attribute of `Filter`."""
     if name == "capability":
-        return or_(*(offers_tool(profiles.c.toolset, value) for value in values))
+        return offers_one_of(profiles.c.toolset, values)
     if name == "key":
         return is_owned(profiles.c.owner, values)
     return profiles.c[name].in_(values)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from attrs import evolve
-from sqlalchemy import Connection, Text, cast, func, not_, or_, select
+from sqlalchemy import Connection, Text, cast, func, not_, select
 
 from receiver.domain.lists.breakdown import Alike, Breakdown
 from receiver.domain.lists.profiles import Profile
@@ -14,7 +14,7 @@ from receiver.store.indexes.conditions import (
     conditions_of,
     is_owned,
 )
-from receiver.store.tables import facets, keys, offers_tool, profiles, servers, toolsets
+from receiver.store.tables import facets, keys, offers_one_of, profiles, servers, toolsets
 
 __all__ = ["take_breakdown"]
 
@@ -100,8 +100,8 @@ def _offering(connection: Connection, names: Collection[str]) -> frozenset[int]:
     """The ids of the sets that have one of the names of tools."""
     if not names:
         return frozenset()
-    offers = or_(*(offers_tool(toolsets.c.id, name) for name in names))
-    return frozenset(connection.execute(select(toolsets.c.id).where(offers)).scalars())
+    offering = select(toolsets.c.id).where(offers_one_of(toolsets.c.id, names))
+    return frozenset(connection.execute(offering).scalars())
 
 
 def _owners(connection: Connection, values: Collection[str]) -> frozenset[str | None]:

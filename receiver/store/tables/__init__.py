@@ -18,7 +18,7 @@ from receiver.store.tables.tools import (
     catalogues,
     has_all_words,
     has_any_word,
-    offers_tool,
+    offers_one_of,
     toolsets,
 )
 from receiver.store.tables.value_lists import among, among_these
@@ -49,7 +49,7 @@ __all__ = [
     "keys",
     "metadata",
     "of_state",
-    "offers_tool",
+    "offers_one_of",
     "pauses",
     "profiles",
     "saved_views",

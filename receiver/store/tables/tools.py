@@ -25,7 +25,7 @@ from contract.tools import Tools
 from receiver.domain.agents.toolsets import tool_hash, tool_word
 from receiver.store.tables.columns import Json, has_arrays, metadata
 
-__all__ = ["catalogues", "has_all_words", "has_any_word", "offers_tool", "toolsets"]
+__all__ = ["catalogues", "has_all_words", "has_any_word", "offers_one_of", "toolsets"]
 
 toolsets = Table(
     "toolsets",
@@ -46,8 +46,8 @@ instead, with a row for each set, under the id of the set: the `tool_word` of ea
 """
 
 
-class ToolName(TypeDecorator[str]):
-    """A tool name to search for: an array with its hash (PostgreSQL), or a text query (SQLite)."""
+class ToolNames(TypeDecorator[Collection[str]]):
+    """Tool names to search for: an array of their hashes (PostgreSQL), or a text query (SQLite)."""
 
     impl = Text
     cache_ok = True
@@ -55,34 +55,41 @@ class ToolName(TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(ARRAY(BigInteger()) if has_arrays(dialect) else Text())
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: Collection[str] | None, dialect: Dialect) -> Any:
         assert value is not None
-        return [tool_hash(value)] if has_arrays(dialect) else f'"{tool_word(value)}"'
+        if has_arrays(dialect):
+            return [tool_hash(each) for each in value]
+        return " OR ".join(f'"{tool_word(each)}"' for each in value)
 
 
-class _OffersTool(FunctionElement[Any]):
+class _OffersOneOf(FunctionElement[Any]):
     inherit_cache = True
     type = NullType()
 
 
-@compiles(_OffersTool, "sqlite")
-def _offers_tool_sqlite(element: _OffersTool, compiler: SQLCompiler, **options: Any) -> str:
-    column, name = (compiler.process(each, **options) for each in element.clauses)
+@compiles(_OffersOneOf, "sqlite")
+def _offers_one_of_sqlite(element: _OffersOneOf, compiler: SQLCompiler, **options: Any) -> str:
+    column, names = (compiler.process(each, **options) for each in element.clauses)
     return (
         f"{column} IN "  # noqa: S608 - compiled SQL
-        f"(SELECT rowid FROM toolset_words WHERE toolset_words MATCH {name})"
+        f"(SELECT rowid FROM toolset_words WHERE toolset_words MATCH {names})"
     )
 
 
-@compiles(_OffersTool, "postgresql")
-def _offers_tool_postgresql(element: _OffersTool, compiler: SQLCompiler, **options: Any) -> str:
-    column, name = (compiler.process(each, **options) for each in element.clauses)
-    return f"{column} IN (SELECT id FROM toolsets WHERE hashes @> {name})"  # noqa: S608 - as above
+@compiles(_OffersOneOf, "postgresql")
+def _offers_one_of_postgresql(element: _OffersOneOf, compiler: SQLCompiler, **options: Any) -> str:
+    column, names = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} IN (SELECT id FROM toolsets WHERE hashes && {names})"  # noqa: S608 - as above
 
 
-def offers_tool(toolset: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """The condition that the set whose id is in the column `toolset` contains a tool name."""
-    return _OffersTool(toolset, bindparam(None, name, type_=ToolName, unique=True))
+def offers_one_of(toolset: ColumnElement[Any], names: Collection[str]) -> ColumnElement[Any]:
+    """
+    The condition that the set whose id is in the column `toolset` contains one of some tool names.
+
+    The names, of which there must be one, are bound as one parameter: databases limit how many
+    conditions may stand in an expression.
+    """
+    return _OffersOneOf(toolset, bindparam(None, names, type_=ToolNames, unique=True))
 
 
 catalogues = Table(

@@ -58,7 +58,9 @@ def read_parameters(request: Request, allowed: Mapping[str, Parameter]) -> dict[
         try:
             _set_parameter(found, allowed, name, text)
         except ValueError as error:
-            problems.append(Problem(name, str(error)))
+            problem = Problem(name, str(error))
+            if problem not in problems:
+                problems.append(problem)
     if problems:
         detail = "; ".join(map(str, problems))
         raise Refusal(400, "invalid_parameter", detail, errors=problems)

@@ -91,7 +91,7 @@ def test_database_is_labelled_in_both_ways(ways: Ways) -> None:
         labels = ("--add", "Gold", "--add", "eu,x")
         given = way("label", "acme_web-1", *labels, "--note", "call Ann\n2")
         status, (line,), _ = way("label", "acme_web-1", "--remove", "x", "--json")
-        wrong = [way("label", "acme_web-1", "--add", each) for each in ('a"b', ",")]
+        wrong = [way("label", "acme_web-1", "--add", each) for each in ('a"b', ",", "")]
         unknown = [way("label", "nobody"), way("label", "nobody", "--note", "x")]
         (event, *_) = ways.client.get("/events?kind=labelled").json()["events"]
         events.append(event["details"])
@@ -103,9 +103,10 @@ def test_database_is_labelled_in_both_ways(ways: Ways) -> None:
             status,
             *(json.loads(line)[name] for name in ("labels", "note")),
         )
-        assert [1, 1] == [said.status for said in wrong]
+        assert [2, 2, 2] == [said.status for said in wrong]
         assert "without commas and double quotes" in wrong[0].explained
         assert "expected at least one of" in wrong[1].explained
+        assert "expected some text" in wrong[2].explained
         assert [(1, [], "There is no server 'nobody'.")] * 2 == unknown
         ways.agree("label", "acme_web-1")
         way("label", "acme_web-1", "--remove", "gold,eu", "--note", "")
@@ -121,8 +122,8 @@ def test_silence_command_requires_a_server_or_a_query_and_one_end(
     command = Command({"FLEET_DATABASE_URL": database_url}, three_servers.clock)
     until = ("--until", "2026-02-01T12:00:00Z")
     wrong = {
-        ("--for", "2h"): "SERVER_ID or --query is required",
-        ("a", "--query", "", "--for", "2h"): "SERVER_ID or --query is required",
+        ("--for", "2h"): "one of SERVER_ID and --query is required",
+        ("a", "--query", "", "--for", "2h"): "one of SERVER_ID and --query is required",
         ("a",): "one of --for and --until is required",
         ("a", "--for", "2h", *until): "one of --for and --until is required",
     }

@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import make_url
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from commanding import Command
@@ -212,6 +213,14 @@ def test_forget_command_keeps_a_server_named_by_its_id_when_the_answer_is_no(
 
     assert 130 == ways.database("forget", "--server", "acme_web-1").status
     assert "acme_web-1" in three_servers.ids()
+
+
+def test_list_of_a_fleet_without_servers_says_so(new_sqlite_url: str, clock: Clock) -> None:
+    SqlStore(make_url(new_sqlite_url)).close()
+    command = Command({"FLEET_DATABASE_URL": new_sqlite_url}, clock)
+
+    assert (0, [], "There are no servers yet.") == command("list")
+    assert (0, [], "No server matches.") == command("list", "acme")
 
 
 def test_forget_command_refuses_missing_and_contradictory_arguments(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ class Serve:
 
     def __call__(self, *arguments: str, columns: int | None = None) -> Said:
         command = Command(self.environ, Clock(), run_server=self._start, columns=lambda: columns)
-        return command("serve", *arguments)
+        return command("serve", "--port", "0", *arguments)
 
     def _start(self, app: str, **options: Any) -> None:
         self.started.append({"app": app, **options})
@@ -41,9 +42,10 @@ class Serve:
 
 def test_receiver_is_served_with_its_limits(new_sqlite_url: str) -> None:
     serve = Serve(FLEET_DATABASE_URL=new_sqlite_url)
+    port = free_port()
 
     status, said, explained = serve(
-        *("--host", "10.0.0.5", "--port", "80", "--workers", "4", "--proxy", "10.0.0.4"),
+        *("--host", "127.0.0.5", "--port", str(port), "--workers", "4", "--proxy", "10.0.0.4"),
         *("--log-level", "warning"),
     )
 
@@ -52,8 +54,8 @@ def test_receiver_is_served_with_its_limits(new_sqlite_url: str) -> None:
     assert [
         {
             "app": "receiver.app:app",
-            "host": "10.0.0.5",
-            "port": 80,
+            "host": "127.0.0.5",
+            "port": port,
             "http": "receiver.connections:Careful",
             "server_header": False,
             "timeout_graceful_shutdown": 10,
@@ -105,6 +107,38 @@ def test_serve_explains_unusable_options_before_the_receiver_starts(
     serve.environ = {"FLEET_DATABASE_URL": "postgresql+psycopg://me@127.0.0.1:1/fleet"}
     assert 3 == serve().status
     assert 1 == len(serve.started)
+
+
+def test_serve_explains_an_address_at_which_it_cannot_listen(new_sqlite_url: str) -> None:
+    serve = Serve(FLEET_DATABASE_URL=new_sqlite_url)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        in_use = serve("--port", port)
+        everywhere = serve("--host", "0.0.0.0", "--port", port)
+    elsewhere = serve("--host", "192.0.2.1")
+    unknown = [serve("--host", host) for host in ("nobody.invalid", "a..b")]
+
+    assert (2, [], f"Nothing can listen at 127.0.0.1 and port {port}: Address already in use") == (
+        *in_use[:2],
+        in_use.explained.partition(": end the program")[0],
+    )
+    assert "already in use" in everywhere.explained
+    assert (2, True) == (elsewhere.status, "192.0.2.1 and port 0: Cannot" in elsewhere.explained)
+    for said in unknown:
+        assert (2, True) == (said.status, "neither an address nor a name" in said.explained)
+    assert [0, 0] == [serve("--host", host).status for host in ("", "localhost")]
+    assert 2 == len(serve.started)
+
+
+def test_serve_and_move_explain_that_the_folder_of_a_database_is_missing(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/none/fleet.db"
+    served = Serve(FLEET_DATABASE_URL=url)()
+    moved = Command({"FLEET_DATABASE_URL": sqlite_url}, Clock())("move", "--yes", "--to", url)
+
+    for said in (served, moved):
+        assert (2, [], True) == (*said[:2], f"no folder {tmp_path}/none: make it" in said.explained)
 
 
 def test_receiver_is_served_over_tls(tmp_path: Path) -> None:

@@ -73,6 +73,18 @@ def test_servers_that_are_forgotten_when_the_database_goes_away_are_printed(
     assert (0, ["a", "b"]) == (rest.status, rest.said)
 
 
+def test_filter_may_name_thousands_of_values(fleet: Watched, command: Callable[..., Said]) -> None:
+    fleet.beat("a", capabilities=("x",))
+    down(fleet, "b")
+    many = [word for n in range(2000) for word in ("--capability", f"tool_{n}")]
+    words = [word for n in range(101) for word in ("--q", f"word_{n}")]
+
+    assert (0, ["a"], "1 server would be forgotten.") == command(
+        *many, "--capability", "x", "--dry-run"
+    )
+    assert (2, [], "--q may be given 100 times at most") == command(*words, "--dry-run")
+
+
 def test_dry_run_prints_each_server_once_and_forgets_none(
     fleet: Watched, command: Callable[..., Said]
 ) -> None:

@@ -97,6 +97,7 @@ def test_query_holds_the_filters_as_one_text(receiver: httpx.Client) -> None:
     [
         ("query=colour:red", "query: 'colour' is no name that a filter knows"),
         ("query=a&query=b", "query: is there more than once"),
+        ("query=a&query=b&query=c", "query: is there more than once"),
         ("query=stage:a&state=up&q=x", "query: cannot stand beside state, q: write these in it"),
     ],
 )
@@ -106,7 +107,7 @@ def test_query_that_no_list_can_have_is_refused(
     answer = shared_receiver.get(f"/servers?{query}")
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
-    assert why in answer.json()["detail"]
+    assert 1 == answer.json()["detail"].count(why)
 
 
 def test_last_page_has_no_next_cursor(receiver: httpx.Client) -> None:

@@ -159,10 +159,12 @@ def _labelled(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = {
         "Added": names(labels.get("gained", ())),
         "Removed": names(labels.get("lost", ())),
-        "Note": worded(details.get("note", "")),
-        "By": worded(details.get("by", "")),
+        **{label: worded(details[name]) for name, label in _NOTED.items() if name in details},
     }
     return [line for line in lines.items() if line[1]]
+
+
+_NOTED = {"note": "Note", "by": "By"}
 
 
 def _of_alarms(event: Event) -> tuple[str, list[tuple[str, str]]]:

@@ -185,17 +185,36 @@ def test_server_is_named_after_its_database_and_stage() -> None:
         ({"database": None, "odoo_stage": None}, "web-1"),
         ({"database": "19", "odoo_stage": None}, "odoo-19"),
         ({"database": "ä", "odoo_stage": None, "hostname": None}, "odoo"),
-        ({"database": "acme-Production"}, "acme-production"),
-        ({"database": "acme_production", "odoo_stage": "Production"}, "acme-production"),
         ({"database": "production"}, "production"),
         ({"database": "acmeproduction"}, "acmeproduction-production"),
-        ({"database": None, "hostname": "web-production"}, "web-production"),
+        ({"database": "acme-prod", "odoo_stage": None}, "acme-prod"),
     ],
 )
 def test_connection_name_is_made_of_the_known_fields(said: dict[str, Any], name: str) -> None:
     (connection,) = reached(record(**said))
 
     assert name == connection.name
+
+
+@pytest.mark.parametrize(
+    ("said", "pattern"),
+    [
+        ({"database": "acme-Production"}, "acme-production-[a-z2-7]{4}"),
+        ({"database": "acme_prod", "odoo_stage": "Prod"}, "acme-prod-[a-z2-7]{4}"),
+        ({"database": "acme-production", "odoo_stage": None}, "acme-production-[a-z2-7]{4}"),
+        ({"database": "acme-staging", "odoo_stage": ""}, "acme-staging-[a-z2-7]{4}"),
+        ({"database": "acme-pre-prod", "odoo_stage": "pre-prod"}, "acme-pre-prod-[a-z2-7]{4}"),
+        ({"database": None, "hostname": "web-production"}, "web-production-[a-z2-7]{4}"),
+    ],
+)
+def test_database_named_like_another_in_a_stage_has_a_name_of_its_own(
+    said: dict[str, Any], pattern: str
+) -> None:
+    """The two may be in different files of a user, and the API key of each has its own variable."""
+    (connection,) = reached(record(**said))
+
+    assert re.fullmatch(pattern, connection.name)
+    assert [connection] == reached(record(**said, server_id="rebuilt"))
 
 
 def test_equal_connection_names_are_told_apart_by_hostname_then_by_number() -> None:
@@ -208,14 +227,16 @@ def test_equal_connection_names_are_told_apart_by_hostname_then_by_number() -> N
 
 def test_omitted_stage_makes_no_two_connection_names_equal() -> None:
     alike = [
-        record(server_id="a", hostname="x"),
-        record(server_id="b", hostname="y", database="acme-production"),
-        record(server_id="c", hostname="y", database="acme-production", odoo_stage=None),
+        record(server_id="a"),
+        record(server_id="b", database="acme-production"),
+        record(server_id="c", database="acme-production", odoo_stage=None),
     ]
 
-    assert ["acme-production-x", "acme-production-y", "acme-production-y-2"] == [
-        each.name for each in reached(*alike)
-    ]
+    together = [each.name for each in reached(*alike)]
+
+    assert 3 == len({*together})
+    assert "acme-production" == together[0]
+    assert together == [reached(each)[0].name for each in alike]
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,25 @@ def test_facet_values_can_be_searched(receiver: httpx.Client) -> None:
     } == found["facets"]
 
 
+@pytest.mark.both_databases
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_filter_may_name_as_many_tools_as_its_length_allows(
+    receiver: httpx.Client, sign: str
+) -> None:
+    """A query with a condition for each would be too deep for SQLite."""
+    send(receiver)
+    others = [f"{a}{b}" for a in "abcdefghijklmnop" for b in "abcdefghijklmnop"]
+    asked = {"query": f"{sign}tool:{','.join([*others, 'stock_read'])}"}
+    found = {"": ["b"], "-": ["a", "c", "d"]}[sign]
+
+    assert found == [
+        each["server_id"] for each in receiver.get("/servers", params=asked).json()["servers"]
+    ]
+    assert len(found) == receiver.get("/facets", params=asked).json()["total"]
+    page = receiver.get("/", params=asked, headers={"Accept": "text/html"})
+    assert 200 == page.status_code
+
+
 def test_facets_answer_has_an_etag(receiver: httpx.Client) -> None:
     send(receiver)
     tag = receiver.get("/facets").headers["etag"]

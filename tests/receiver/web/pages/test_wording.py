@@ -334,6 +334,11 @@ def test_fact_formats_the_value_of_a_field(
                 more=[("Added", "eu, gold"), ("Note", "changed"), ("By", "acme")],
             ),
         ),
+        (
+            "labelled",
+            {"labels": {"gained": [], "lost": ["eu"]}},
+            Tale(says="labels or note changed", more=[("Removed", "eu")]),
+        ),
     ],
 )
 def test_event_has_a_sentence_and_details(
