@@ -155,7 +155,7 @@ def test_keys_command_makes_no_invalid_key(
 ) -> None:
     answer = command("create", "--scope", "agent", *options)
 
-    assert (1, []) == answer[:2]
+    assert (2, []) == answer[:2]
     assert explained in answer.explained
     assert [] == store.keys.all()
 
