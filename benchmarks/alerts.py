@@ -72,7 +72,7 @@ def measure(
     for database in DATABASES:
         with _sink() as sink:
             plain = lab.receiver(database, "without_alerts")
-            telling = lab.receiver(database, "with_alerts", **_SETTINGS)
+            telling = lab.receiver(database, "with_alerts", settings=_settings())
             for server in (plain, telling):
                 stored.fill(server, traffic)
                 lab.settle(database, "with_alerts" if server is telling else "without_alerts")
@@ -199,7 +199,9 @@ def _result(database: str, server: Server, pairs: list[tuple[Run, Run]], sink: _
     )
 
 
-_SETTINGS = {
-    "FLEET_SECRET_KEY": urlsafe_b64encode(urandom(32)).decode(),
-    "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
-}
+def _settings() -> dict[str, str]:
+    """The environment variables of a receiver that may send messages to this machine."""
+    return {
+        "FLEET_SECRET_KEY": urlsafe_b64encode(urandom(32)).decode(),
+        "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
+    }

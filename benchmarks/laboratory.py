@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from attrs import evolve, frozen
 
@@ -17,6 +18,7 @@ from processes import Server, running
 __all__ = ["DATABASES", "Laboratory", "laboratory"]
 
 DATABASES = ("SQLite", "PostgreSQL")
+_NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 @frozen(kw_only=True)
@@ -42,7 +44,7 @@ class Laboratory:
         *,
         keys: bool = False,
         has_limits: bool = False,
-        **more: str,
+        settings: Mapping[str, str] = _NO_SETTINGS,
     ) -> Server:
         """
         Start a receiver with an empty database.
@@ -52,18 +54,18 @@ class Laboratory:
             name: The name of the database.
             keys: Whether to create keys: `agent`, `neighbour` (an agent, too) and `admin`.
             has_limits: Whether the usual limits of keys hold; otherwise there are none.
-            more: Further environment variables of the receiver.
+            settings: Further environment variables of the receiver.
         """
         if database == "SQLite":
             url = f"sqlite:///{self.folder / name}.db"
         else:
             self._postgres.create_database(name)
             url = self._postgres.url(name)
-        settings = {"FLEET_DATABASE_URL": url, **({} if has_limits else _UNLIMITED), **more}
-        made = {name: _key(name, scope, settings) for name, scope in _KEYS.items() if keys}
+        environ = {"FLEET_DATABASE_URL": url, **({} if has_limits else _UNLIMITED), **settings}
+        made = {name: _key(name, scope, environ) for name, scope in _KEYS.items() if keys}
         # As `odoo-mcp-fleet serve` does.
         careful = "receiver.connections:Careful"
-        server = running("receiver.app:app", folder=self.folder, http=careful, **settings)
+        server = running("receiver.app:app", folder=self.folder, http=careful, **environ)
         return evolve(self.run(server), keys=made)
 
     def run(self, server: AbstractContextManager[Server]) -> Server:

@@ -175,8 +175,8 @@ class AlertService:
             raise Refusal(404, "unknown_channel", f"there is no channel {channel_id}")
         try:
             self._box.open(channel.address)
-        except Undecryptable as error:
-            raise Refusal(409, "wrong_secret_key", _WRONG_KEY.format(channel.name, error)) from None
+        except Undecryptable as why:
+            raise Refusal(409, "wrong_secret_key", _WRONG_KEY.format(channel.name, why)) from None
         made = test_message(channel, now=self._clock(), public_url=self._public_url)
         message = delivery_of(
             DeliveryKind.TEST, made, channel_id=channel.id, thread="", now=self._clock()

@@ -43,8 +43,6 @@ class Member(TypeDecorator[Any]):
 
     def __init__(self, kind: type[Enum]) -> None:
         self.kind = kind
-        # A list of texts has its JSON form already; `unstructure` would look at each text.
-        self._is_json = kind == tuple[str, ...]
         super().__init__()
 
     def process_bind_param(self, value: Any, _: Dialect) -> str | None:
@@ -62,6 +60,8 @@ class Json(TypeDecorator[Any]):
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
+        # A list of texts has its JSON form already; `unstructure` would look at each text.
+        self._is_json = kind == tuple[str, ...]
         super().__init__(none_as_null=True)
 
     def process_bind_param(self, value: Any, _: Dialect) -> Any:
