@@ -61,6 +61,24 @@ def test_sign_in_shows_the_live_fleet(
     reader.expect_complaint("401")
 
 
+def test_top_of_a_page_is_one_line_for_an_administrator(
+    fleet: httpx.Client, reader: Reader, held: dict[str, str]
+) -> None:
+    page = reader.open(timezone_id="Asia/Kathmandu")
+    sign_in(page, held["admin"])
+    expect(page.locator("#connection")).to_have_text("Live")
+    expect(page.locator("#zone")).to_be_visible()
+
+    middles = page.locator("header.top > :visible").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect())"
+        ".map(({ top, bottom }) => (top + bottom) / 2)"
+    )
+
+    assert len(middles) == 5
+    assert max(middles) - min(middles) < 5
+    reader.expect_complaint("401")
+
+
 @pytest.mark.parametrize("java_script_enabled", [True, False])
 def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
     fleet: httpx.Client, reader: Reader, held: dict[str, str], java_script_enabled: Any
