@@ -1,5 +1,6 @@
 """Writes events in the transaction that makes the change they tell of; reads and deletes them."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -189,11 +190,18 @@ class Events:
                 found.append(Alike(orjson.loads(text), count))
         return found
 
-    def count(self, matching: EventFilter, *, most: int) -> int:
-        """How many events match a filter; `most` if there are more."""
+    def count_kinds(self, matching: EventFilter, *, most: int) -> Counter[EventKind]:
+        """
+        How many events of each kind match a filter, among the newest `most` that match it.
+
+        Kinds without an event are left out.
+        """
         with self._transactions.read_once() as connection:
-            found = _matching(connection, matching, [events.c.id]).limit(most).subquery()
-            return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
+            newest = _matching(connection, matching, [events.c.kind]).order_by(events.c.id.desc())
+            found = newest.limit(most).subquery()
+            query = select(found.c.kind, func.count()).group_by(found.c.kind)
+            query = query.order_by(func.count().desc(), found.c.kind)
+            return Counter(dict(connection.execute(query).all()))
 
     def last_at(self, kinds: Collection[EventKind]) -> datetime | None:
         """When the last event of any of these kinds happened; None if there is no such event."""

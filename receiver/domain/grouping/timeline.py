@@ -66,6 +66,7 @@ class Group:
         event_ids: The numbers of all events of the group.
         alike: The events by their details, the most frequent details first; empty if nobody has
             read the details.
+        has_more: Whether there may be earlier events of the group that were left out.
     """
 
     id: int
@@ -75,6 +76,7 @@ class Group:
     last: datetime
     event_ids: Sequence[int] = ()
     alike: Sequence[Alike] = ()
+    has_more: bool = False
 
 
 Entry = Brief | Group
@@ -109,7 +111,7 @@ class _Run:
         is_new = event.server_id is not None and event.server_id not in self.server_ids
         return 1 - len(self.events) if known + is_new >= _FEWEST else 1
 
-    def entries(self) -> list[Entry]:
+    def entries(self, *, has_more: bool) -> list[Entry]:
         if not self.is_group:
             return [*self.events]
         moments = [event.at for event in self.events]
@@ -120,17 +122,21 @@ class _Run:
             first=min(moments),
             last=max(moments),
             event_ids=[event.id for event in self.events],
+            has_more=has_more,
         )
         return [group]
 
 
-def together(events: Sequence[Brief], *, most: int) -> tuple[list[Entry], int]:
+def together(
+    events: Sequence[Brief], *, most: int, following: Brief | None = None
+) -> tuple[list[Entry], int]:
     """
     Make the lines of a timeline from events.
 
     Args:
         events: The events, newest first.
         most: How many lines there are at most.
+        following: The newest event that is older than these; None if there is none.
 
     Returns:
         The lines, sorted by their newest events, newest first; and how many of the events are in
@@ -153,5 +159,12 @@ def together(events: Sequence[Brief], *, most: int) -> tuple[list[Entry], int]:
         run.add(event)
         lines += growth
         taken += 1
-    found = [entry for run in runs for entry in run.entries()]
+    cut = events[taken] if taken < len(events) else following
+    found = [
+        entry
+        for run in runs
+        for entry in run.entries(
+            has_more=cut is not None and run is latest.get(run.events[0].kind) and run.takes(cut)
+        )
+    ]
     return sorted(found, key=lambda entry: entry.id, reverse=True), taken

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from markupsafe import escape
 
-from receiver.domain.grouping.problems import Problem
+from receiver.domain.grouping.problems import Problem, Trouble
 from receiver.domain.grouping.timeline import Group
 from receiver.domain.queries import RecordedEvent
 from receiver.service.fleet import Sighting
@@ -72,11 +72,18 @@ def fitting_events(
 
 def fitting_problems(problems: Sequence[Problem], *, most: int) -> Sequence[Problem]:
     """
-    As many of the first problems as fit onto the front page, by the size of their HTML.
+    As many of the problems as fit onto the front page, by the size of their HTML.
 
-    Returns at most `most` problems, and at least one, unless `problems` is empty.
+    The first problem with each trouble goes before the others, so that one of each kind is seen
+    also while there are many of another. Returns at most `most` problems, in the order in which
+    they were, and at least one, unless `problems` is empty.
     """
-    return fitting(problems[:most], _problem_bytes, _PROBLEMS_BYTES)
+    first: dict[Trouble, int] = {}
+    for place, problem in enumerate(problems):
+        first.setdefault(problem.trouble, place)
+    places = [*first.values(), *(n for n in range(len(problems)) if n not in first.values())]
+    fit = fitting(places[:most], lambda place: _problem_bytes(problems[place]), _PROBLEMS_BYTES)
+    return [problems[place] for place in sorted(fit)]
 
 
 def lines_bytes(lines: Iterable[RecordedEvent | Group], names: Mapping[str, str]) -> int:

@@ -54,18 +54,19 @@ class News:
         since: When that was; a day ago if it is not known.
         is_last_look: Whether it is known when that was.
         recent: The newest lines of what has happened since then.
-        total: How many events have happened since then; `MOST_COUNTED` if there are more.
+        kinds: How many events of each kind have happened since then; of the newest `MOST_COUNTED`
+            if there are more.
     """
 
     since: datetime
     is_last_look: bool
     recent: Lines
-    total: int
+    kinds: Counter[EventKind]
 
     @property
     def is_cut(self) -> bool:
-        """Whether more events may have happened than `total`."""
-        return self.total == MOST_COUNTED
+        """Whether more events may have happened than were counted."""
+        return self.kinds.total() >= MOST_COUNTED
 
 
 def grouped(store: SqlStore, query: EventQuery, *, repeated: int) -> Lines:
@@ -111,17 +112,16 @@ async def news_of(request: Request, matching: EventFilter = ALL_EVENTS) -> News:
     now = found.clock()
     looked_at = last_look(request, now)
     since = now - DAY if looked_at is None else looked_at
-    recent, total = await found.calls.read(_news, found.store, evolve(matching, since=since))
-    return News(since=since, is_last_look=looked_at is not None, recent=recent, total=total)
+    recent, kinds = await found.calls.read(_news, found.store, evolve(matching, since=since))
+    return News(since=since, is_last_look=looked_at is not None, recent=recent, kinds=kinds)
 
 
-def _news(store: SqlStore, matching: EventFilter) -> tuple[Lines, int]:
+def _news(store: SqlStore, matching: EventFilter) -> tuple[Lines, Counter[EventKind]]:
     query = EventQuery(matching=matching, limit=_NEWS)
     recent = _lines(store, query, read=_READ_OF_NEWS, room=NEWS_BYTES)
     if recent.is_all:
-        return recent, recent.kinds.total()
-    total = store.events.count(matching, most=MOST_COUNTED)
-    return recent, total
+        return recent, recent.kinds
+    return recent, store.events.count_kinds(matching, most=MOST_COUNTED)
 
 
 def _lines(
@@ -142,7 +142,9 @@ def _lines(
     kinds = Counter(brief.kind for brief in briefs[:read])
     most = query.limit
     while True:
-        entries, taken = together(briefs[:read], most=most)
+        entries, taken = together(
+            briefs[:read], most=most, following=None if is_all else briefs[read]
+        )
         alone = [entry.id for entry in entries if isinstance(entry, Brief)]
         events = store.events.by_ids(alone, max_bytes=MAX_EVENTS_BYTES)
         lines: list[Line] = []

@@ -125,7 +125,7 @@ def _of_servers(event: Event) -> tuple[str, list[tuple[str, str]]]:
             more = [(OF_TOOLS[field], names(each)) for field, each in changed.items() if each]
         case EventKind.FLEET_SILENT:
             silent, fleet = details.get("silent"), details.get("of")
-            says = f"{says}: {silent} of {fleet} servers fell silent at once"
+            says = f"{says}: {silent} of {fleet} servers fell silent"
             more = [("Look first at", "the network, and this receiver")]
         case EventKind.RECOVERED:
             says = f"{says} after {duration(details.get('away_seconds', 0))}"

@@ -33,7 +33,7 @@ SCOPES = {
 """What the holder of a key of each scope does; first the scope that most new keys should have."""
 
 STATES = {
-    State.UP: "Heard as promised",
+    State.UP: "Heartbeats come in time",
     State.NEW: "Registered, no heartbeat yet",
     State.LATE: "Silent for more than two heartbeats",
     State.DOWN: "Silent for more than four heartbeats",
@@ -41,9 +41,9 @@ STATES = {
 }
 
 
-def many(kind: EventKind) -> str:
-    """What happened to several servers, such as `are late`, to stand beneath their number."""
-    return _MANY.get(kind, KINDS[kind])
+def many(kind: EventKind, number: int = 2) -> str:
+    """What happened to this number of servers, such as `are late`, to stand beneath the number."""
+    return KINDS[kind] if number == 1 else _MANY.get(kind, KINDS[kind])
 
 
 OF_TOOLS = {
@@ -112,7 +112,7 @@ TOPICS = {
         EventKind.UPDATED,
         EventKind.LABELLED,
     ),
-    "Coming and going": (
+    "Joined and left": (
         EventKind.REGISTERED,
         EventKind.LEFT,
         EventKind.DELETED,
@@ -120,7 +120,7 @@ TOPICS = {
         EventKind.NODE,
         EventKind.NODE_LEFT,
     ),
-    "Mix-ups": (
+    "Conflicts": (
         EventKind.CONFLICT,
         EventKind.TWIN,
         EventKind.COPIES,

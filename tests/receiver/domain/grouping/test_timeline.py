@@ -83,6 +83,22 @@ def test_timeline_lines_that_exceed_a_page_are_left_to_the_next() -> None:
     assert (["down c", "moved x"], 2) == ([*map(told, entries)], taken)
 
 
+def test_group_says_that_earlier_events_of_it_were_left_out() -> None:
+    outage = [brief(n, n, "down", f"s{n}") for n in range(50, 0, -1)]
+
+    def has_more(following: Brief | None) -> list[bool]:
+        entries, _ = together(outage, most=50, following=following)
+        return [entry.has_more for entry in entries if isinstance(entry, Group)]
+
+    assert [False] == has_more(None)
+    assert [True] == has_more(brief(0, -58, "late", "s1"))
+    assert [False] == has_more(brief(0, -60, "down", "s0"))
+    events = [*outage, brief(0, 0.5, "moved", "x"), brief(-1, 0.4, "restarted", "x")]
+    group, _ = together(events, most=2)[0]
+    assert isinstance(group, Group)
+    assert group.has_more
+
+
 @pytest.mark.hypothesis
 @given(
     st.lists(

@@ -292,7 +292,7 @@ def test_fact_formats_the_value_of_a_field(
             "fleet_silent",
             {"silent": 40, "of": 50},
             Tale(
-                says="mass outage: 40 of 50 servers fell silent at once",
+                says="mass outage: 40 of 50 servers fell silent",
                 more=[("Look first at", "the network, and this receiver")],
                 among="timeline?kind=late&since=2026-01-31T11%3A55%3A00Z"
                 "&until=2026-01-31T12%3A05%3A00Z&grouped=false",

@@ -228,6 +228,54 @@ def test_many_problems_are_counted_and_lead_to_the_list(
     assert 'href="./?query=state%3Adown"><b>' in page
 
 
+def test_each_kind_of_problem_is_shown_beside_many_of_another(
+    receiver: httpx.Client, fleet: Watched, clock: Clock, engine: Engine
+) -> None:
+    for n in range(12):
+        fleet.beat(f"s{n:02d}", "conflict", "flaps", "waves")
+        later(clock, fleet, 100, "conflict", "flaps", "waves")
+    later(clock, fleet, 300, "conflict", "flaps", "waves")
+    now = int(fleet.now.timestamp() * 1_000_000)
+    with engine.begin() as connection:
+        for server_id, column in {
+            "conflict": "conflict_since",
+            "flaps": "flapping_since",
+            "waves": "flapping_since",
+        }.items():
+            query = f"UPDATE servers SET {column} = {now}, revision = revision + 1"
+            connection.execute(text(f"{query} WHERE server_id = :key"), {"key": server_id})
+
+    page = receiver.get("/").text
+
+    assert "12 down, 1 ID conflict, 2 flapping" == title(page)
+    *shown, left = items(page)
+    *down, conflict, flapping = shown
+    assert down
+    assert all("went down" in each for each in down)
+    assert conflict.startswith("conflict is used by two machines since")
+    assert flapping.startswith("2 servers are flapping since")
+    assert f"{12 - len(down)} more are down" == left
+
+
+def test_kinds_of_problems_without_room_are_counted(
+    receiver: httpx.Client, fleet: Watched, clock: Clock, engine: Engine
+) -> None:
+    long = HOSTILE.ljust(255, "\N{PILE OF POO}")
+    fleet.beat(long, hostname=long, database=long)
+    fleet.beat(f"{long[:-1]}x", hostname=long, database=long)
+    with engine.begin() as connection:
+        query = "UPDATE servers SET flapping_since = 1, revision = revision + 1"
+        connection.execute(text(query))
+        connection.execute(
+            text("UPDATE servers SET conflict_since = 1 WHERE server_id = :key"), {"key": long}
+        )
+
+    page = receiver.get("/").text
+
+    assert "1 ID conflict, 2 flapping" == title(page)
+    assert "2 servers are flapping" == items(page)[-1]
+
+
 def test_hostile_names_of_problems_are_escaped_and_cut(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:
@@ -319,3 +367,23 @@ def test_number_of_alarms_is_in_the_title_and_on_the_icon(
 
     assert "<title>Odoo MCP Fleet</title>" in page
     assert re.search(r'rel="icon" href="./static/fleet.svg', page)
+
+
+def test_news_of_a_large_outage_count_all_of_its_events(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    """The page reads 1,000 events, and says which of its numbers are of a part of them."""
+    fleet.beat(*(f"s{n:03d}" for n in range(600)), "well")
+    later(clock, fleet, 300, "well")
+
+    page = receiver.get("/").text
+
+    sums = re.search(r'<p class="sums">(.*?)</p>', page, re.DOTALL)
+    assert sums is not None
+    assert ("601 joined the fleet 600 went down 600 are late 1 mass outage 1,802 events") == plain(
+        sums[1]
+    )
+    groups = re.findall(r'<p class="who">(.*?)</p>.*?class="says">(.*?)<', page, re.DOTALL)
+    assert ["600 servers went down", "399+ servers are late"] == [
+        f"{plain(who)} {says}" for who, says in groups
+    ]
