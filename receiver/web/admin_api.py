@@ -232,7 +232,7 @@ async def get_owner(request: Request) -> Response:
 
 _PUT_OWNER = operation(
     "handOver",
-    "Let a server belong to another key, or to the agent's that writes it next",
+    "Let a server belong to another key, or to none until an agent's key writes it",
     request_body=openapi.body(
         {**openapi.object_of(key_id=openapi.ID_OR_NULL), "additionalProperties": False}
     ),

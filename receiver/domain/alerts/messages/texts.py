@@ -268,7 +268,7 @@ class _Writer:
         if alarm.kind == EventKind.FLEET_SILENT.value:
             silent = alarm.known["silent"]
             back = silent - alarm.known["still_away"]
-            return f"{back} of the {silent} servers that fell silent at once are back {after}"
+            return f"{back} of the {silent} servers that fell silent are back {after}"
         ending = alarm.ending or ""
         says = _ENDINGS.get((alarm.kind, ending)) or _ENDINGS_OF_ALL.get(ending, "is over")
         return f"{_subject(alarm)} {says}" + (f" {after}" if alarm.kind != KEY_EXPIRES else "")
@@ -403,7 +403,7 @@ _KINDS: dict[str, tuple[str, str]] = {
     "left": ("Left", "has left: it has said that it sends no more"),
     "deleted": ("Forgotten", "was forgotten"),
     "refused_write": ("Refused", "was refused: the key does not own it"),
-    "fleet_silent": ("Mass outage", "fell silent at once"),
+    "fleet_silent": ("Mass outage", "fell silent"),
     "silenced": ("Silenced", "was silenced"),
     "acknowledged": ("Acknowledged", "has an alarm that somebody has acknowledged"),
     "undelivered": ("Undelivered", "could not be delivered"),

@@ -114,7 +114,7 @@ async def history_page(request: Request) -> Response:
         lost=_lost(whole) if whole else None,
         times=_times(found, period),
         slots=[_name(slot.begins_at, period) for slot in reversed(found.slots)],
-        pictures=_pictures(found, period) if whole else [],
+        pictures=_pictures(found, period) if whole and any(whole.sums.values()) else [],
     )
 
 
@@ -353,13 +353,13 @@ _FIELDS = (
         name="odoo",
         title="Odoo versions",
         read=lambda hour: hour.odoo_versions,
-        unknown="not told",
+        unknown="not reported",
     ),
     Field(
         name="versions",
         title="MCP server versions",
         read=lambda hour: hour.versions,
-        unknown="not told",
+        unknown="not reported",
     ),
 )
 _LARGE = 100

@@ -84,6 +84,7 @@ async def wall_page(request: Request) -> Response:
         request,
         "wall.html",
         groups=groups,
+        unnamed="no stage" if by is Grouping.STAGE else "not reported",
         total=total,
         of=total.total(),
         states=_SHOWN,

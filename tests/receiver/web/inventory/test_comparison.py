@@ -61,7 +61,7 @@ def test_comparison_page_shows_the_differences_first(pair: httpx.Client) -> None
         "1 tool only on b and not on a/1",
         "1 tool on both, which they describe in different ways",
     ] == [re.sub("<[^>]+>", "", each) for each in re.findall(r"<h3>(.*?)</h3>", tools)]
-    assert 'href="compare?a=b&amp;b=a%2F1">Turn round' in page
+    assert 'href="compare?a=b&amp;b=a%2F1">Swap' in page
 
 
 def test_comparison_is_told_as_json(pair: httpx.Client) -> None:

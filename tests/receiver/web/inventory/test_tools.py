@@ -259,6 +259,8 @@ def test_unknown_tool_has_a_404(fleet: httpx.Client) -> None:
     shown = fleet.get("/tools", params=asked, headers=HTML)
     assert 404 == shown.status_code
     assert "No server offers a tool" in shown.text
+    assert "There is no such tool" in shown.text
+    assert 'href="./tools">Show all tools' in shown.text
     assert "<b>thing" not in shown.text
 
 

@@ -58,8 +58,8 @@ def test_server_page_begins_with_the_state_and_since_when_it_holds(
     receiver.post("/heartbeat", json=messages.heartbeat(heartbeat_interval_seconds=60))
     clock.advance(65)
     assert (
-        "Heard as promised since 2026-01-31 12:00:07 UTC, 65 s ago; "
-        "it promised a heartbeat every 1 min."
+        "Heartbeats have come in time since 2026-01-31 12:00:07 UTC, 65 s ago; "
+        "a heartbeat is due every 1 min."
     ) == standing()
 
     clock.advance(3600)

@@ -113,6 +113,15 @@ def test_history_page_without_a_history_says_so(receiver: httpx.Client, sqlite_u
     assert "<figure" not in page
 
 
+def test_history_page_of_a_fleet_without_servers_says_so(receiver: httpx.Client) -> None:
+    wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 1)
+
+    page = receiver.get("/history").text
+
+    assert "There was no server in this time" in page
+    assert "<figure" not in page
+
+
 def test_pictures_show_outages_gaps_and_losses(begun: httpx.Client) -> None:
     page = begun.get("/history").text
 
@@ -301,7 +310,7 @@ def test_wall_has_a_tile_for_each_database_in_groups(receiver: httpx.Client, clo
 
     assert {
         "production": {"late": 1, "up": 1},
-        "not told": {"late": 1},
+        "no stage": {"late": 1},
         "staging": {"late": 1},
     } == halls(page)
     assert '<li data-key="b2" class="late" title="db-b"><i class="mark late"></i>' in page
