@@ -39,13 +39,14 @@ LIST = Path("tests/contract/surviving_mutants.toml")
 COPIED = ("contract", "tests", "pyproject.toml")
 # These start a Python that knows only what is installed, or test what draws the examples.
 LEFT_OUT = ("test_bare_import.py", "test_strategies.py")
-# The test files of modules that have none with their own name: `test_fields.py`, for instance, is
-# that of `contract/checked.py`.
+# Where the tests of a module are, if they are not in a file of its name: `test_fields.py`, for
+# instance, is that of `contract/checked.py`, and the tests of some modules fill a folder.
 FIRST_ASKED = {
-    "__init__": "exported_names",
-    "checked": "fields",
-    "merging": "laws",
-    "record": "states",
+    "__init__": "test_exported_names.py",
+    "checked": "test_fields.py",
+    "events": "events",
+    "merging": "test_laws.py",
+    "record": "test_states.py",
 }
 PYTEST = (
     *("--exitfirst", "--quiet", "--hypothesis-profile=mutants"),
@@ -239,7 +240,7 @@ def try_to_kill(mutant: Any) -> Outcome:
     began = time.monotonic()
     (mutation,) = mutant.mutations
     module = mutation.module_path.stem
-    nearest = f"tests/contract/test_{FIRST_ASKED.get(module, module)}.py"
+    nearest = f"tests/contract/{FIRST_ASKED.get(module, f'test_{module}.py')}"
     operator = plugins.get_operator(mutation.operator_name)()
     with use_mutation(mutation.module_path, operator, mutation.occurrence) as (old, new):
         killed = (
