@@ -44,6 +44,7 @@ LEFT_OUT = ("test_bare_import.py", "test_strategies.py")
 FIRST_ASKED = {
     "__init__": "test_exported_names.py",
     "checked": "test_fields.py",
+    "codec": "codec",
     "events": "events",
     "merging": "test_laws.py",
     "record": "test_states.py",
