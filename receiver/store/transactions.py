@@ -117,8 +117,7 @@ class Transactions:
     def _connected(self, engine: Engine) -> Iterator[Connection]:
         if self.dialect.is_replaced():
             with self.turn:
-                if not self._writing.closed:  # as it is while the store is closed
-                    self.dialect.follow(self._writing)
+                self.dialect.follow(self._writing)
         pool = self._engine.pool
         try:
             with unavailable(), engine.connect() as connection:

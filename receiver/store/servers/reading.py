@@ -327,13 +327,14 @@ class ReadServers:
         """
         Call `read`, which reads a server with up to two queries, and return what it returns.
 
-        It is called with no transaction around the queries. If it returns None, because there is no
-        such server or because a message was written between the queries, it is called again, in a
-        transaction.
+        On PostgreSQL it is called with no transaction around the queries. If it returns None,
+        because there is no such server or because a message was written between the queries, it is
+        called again, in a transaction.
         """
+        dialect = self._transactions.dialect
         with self._transactions.read_once() as connection:
             found = read(connection)
-        if found is None:
+        if found is None and dialect.reading_once != dialect.reading:
             with self._transactions.read() as connection:
                 found = read(connection)
         return found
