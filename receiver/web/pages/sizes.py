@@ -149,7 +149,8 @@ def _problem_bytes(problem: Problem) -> int:
     named = problem.servers[:NAMED_SERVERS]
     texts = [stages(problem.stages), *(record.hostname or "" for record in named[:1])]
     texts += map(called, named)
-    return 1300 + html_bytes(texts) + _link_bytes(record.server_id for record in named)
+    tags = 1000 if len(problem.servers) > 1 else 750
+    return tags + html_bytes(texts) + _link_bytes(record.server_id for record in named)
 
 
 def _link_bytes(ids: Iterable[str]) -> int:
