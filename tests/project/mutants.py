@@ -48,6 +48,7 @@ FIRST_ASKED = {
     "events": "events",
     "merging": "test_laws.py",
     "record": "test_states.py",
+    "spellings": "events/test_spellings.py",
 }
 PYTEST = (
     *("--exitfirst", "--quiet", "--hypothesis-profile=mutants"),
@@ -63,6 +64,8 @@ PLAIN = ("-m", "not hypothesis")
 # import the contract, which is another one in each of these processes.
 LOADED = ("pytest", "hypothesis.strategies", "jsonschema", "attrs", "cattrs.preconf.orjson")
 FORK = get_context("fork")
+NO_TEST_RAN = {4, 5}
+"""What pytest exits with when it knows no such file, and when nothing in it was chosen."""
 TIMEOUT_SECONDS = 300
 """A mutant may never come to an end; all tests together take a fraction of this."""
 
@@ -261,6 +264,8 @@ def fail(*tests: str) -> bool:
     if process.is_alive():
         process.kill()
         process.join()
+    if process.exitcode in NO_TEST_RAN:
+        raise RuntimeError(f"no test ran, so none can have failed: {' '.join(tests)}")
     return process.exitcode != 0
 
 
