@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import resource
+import select
 import socket
 import threading
 import time
@@ -442,13 +443,13 @@ def test_short_unread_body_is_drained(port: int) -> None:
 
 def test_slow_body_is_timed_out_by_the_app(sqlite_url: str, clock: Clock) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url}
-    receiver = create_app(environ=environ, clock=clock, tuning=Tuning(body_seconds=1.0))
+    receiver = create_app(environ=environ, clock=clock, tuning=Tuning(body_seconds=0.5))
     head = b"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with serve(receiver, http=Small) as client, connected(client.base_url.port or 0) as raw:
-        raw.sendall(head + b"Content-Length: 100\r\n\r\n")
+        raw.sendall(head + b"Content-Length: 2000\r\n\r\n")
         with contextlib.suppress(ConnectionError):  # the connection may be closed already
-            for _ in range(4):
-                time.sleep(0.1)
+            # Whoever was given more time for each byte would be answered after 20 seconds, by 400.
+            while not select.select([raw], [], [], 0.01)[0]:
                 raw.sendall(b" ")
         answer = rest(raw)
         content = json.dumps(messages.heartbeat()).encode()
