@@ -19,6 +19,13 @@ from receiver.app import Tuning, create_app
 from receiver.connections import Careful
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
+KEEP_ALIVE_SECONDS = 1
+"""
+How long a receiver keeps a connection on which nothing happens.
+
+Some tests wait for the end of a connection, to see all that a receiver makes of their bytes.
+"""
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
@@ -48,7 +55,8 @@ def running(
         app = create_app(
             environ=environ, clock=Clock(), tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS)
         )
-        client = stack.enter_context(serve(app, http="auto" if key is None else Careful))
+        http = "auto" if key is None else Careful
+        client = stack.enter_context(serve(app, http=http, timeout_keep_alive=KEEP_ALIVE_SECONDS))
         hidden = [url, folder, Path(receiver.__file__).parent, sys.prefix, *([key] if key else [])]
         assert client.base_url.port is not None
         yield Target(
