@@ -189,7 +189,7 @@ def replicas(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """The receiver's pages in a real browser; needs Chromium."""
-    install(session, extras=["client", "receiver"], groups=["browser"])
+    install(session, extras=["client", "receiver"], groups=["browser"], compiled=False)
     session.run("pytest", "tests/browser", *session.posargs)
 
 
