@@ -34,7 +34,6 @@ def have_been(receiver: httpx.Client, state: str, servers: int) -> bool:
     return event_kinds(receiver).count(state) == servers
 
 
-@pytest.mark.one_database
 def test_down_alarm_is_reported_reminded_acknowledged_and_ended_through_each_channel(
     database_url: str, store: SqlStore, clock: Clock, sink: HttpSink, mailbox: SmtpSink
 ) -> None:
@@ -137,7 +136,6 @@ def test_outage_of_all_servers_is_one_message_and_its_end_another(
     assert 2 == len(deliveries)
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "evening",
     [
