@@ -6,9 +6,9 @@ one transaction it writes what `decide` returns and the number of the last event
 is killed at any time tells nothing twice and forgets nothing.
 
 Events say when an alarm begins and ends. Where no event does, the records of servers say it: no
-event tells that a database and its copy have stopped being twins, nor that a server that flaps (its
-state changes again and again) is down. Records may know more than the events so far, because the
-events that follow are still to be read.
+event tells a rule that is made of a server that is down already, nor that a database and its copy
+have stopped being twins, nor that a server that flaps (its state changes again and again) is down.
+Records may know more than the events so far, because the events that follow are still to be read.
 """
 
 from collections import defaultdict
@@ -72,6 +72,7 @@ def decide(situation: Situation) -> Changes:
     for event in situation.events:
         _end_by_event(book, event)
         begin.by_event(event)
+    begin.by_standing()
     begin.by_keys()
     begin.by_pause()
     _end_by_keys(book, situation)
@@ -221,6 +222,27 @@ class _Beginning:
             for kind, since in standing.items():
                 for rule in self._matching(kind, record):
                     self._begin(rule, kind, recorded, record, since=since)
+
+    def by_standing(self) -> None:
+        """Begin the alarms of new rules about what was wrong with servers before."""
+        records, new_rules = self._situation.records, self._situation.new_rules
+        for record in (records[each] for each in self._situation.standing if each in records):
+            known = {"server": _known_of(record)}
+            for kind, since in _standing(record).items():
+                for rule in self._matching(kind, record):
+                    if rule.id in new_rules:
+                        self._book.begin(
+                            Alarm(
+                                rule_id=rule.id,
+                                channel_id=rule.channel_id,
+                                kind=kind,
+                                server_id=record.server_id,
+                                event_id=None,
+                                begun_at=since,
+                                due_at=since + rule.after,
+                                known=known,
+                            )
+                        )
 
     def by_keys(self) -> None:
         """Begin the alarms about keys that expire soon."""

@@ -1,9 +1,10 @@
 """
 Whether anybody is told of what is wrong with a server, and if not, why.
 
-Only an alarm is told. An alarm begins when an event happens that a rule names, and no rule takes up
-what happened before. So what is wrong with a server may be told to nobody although a rule is about
-it.
+Only an alarm is told. An alarm begins when an event happens that a rule names, and when a rule is
+made or changed that is about what is wrong already. Receivers of older versions did not do the
+latter, and none does it for servers of a key that was revoked or has expired. So what is wrong with
+a server may be told to nobody although a rule is about it.
 """
 
 from collections import defaultdict
@@ -27,8 +28,8 @@ class Reach(str, Enum):
     Whether anybody is told of what is wrong with a server; what needs somebody most comes first.
 
     `no_channel`: nobody can be told of anything. `no_rule`: no rule is about it. `missed`: a rule
-    is about it, but was made or changed after it began. `later`: it has not lasted long enough.
-    `told`: a message was made.
+    is about it, but came after it began, and has not taken it up. `later`: it has not lasted long
+    enough. `told`: a message was made.
     """
 
     NO_CHANNEL = "no_channel"

@@ -1,6 +1,6 @@
 """The input and the result of a decision about alarms, and the alarms while it is made."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,11 +26,13 @@ class Situation:
         now: The time.
         events: The events since the last call, in the order of their numbers.
         rules: All rules.
+        new_rules: The ids of the rules that take up what is wrong with servers already.
+        standing: The ids of servers of which they take it up now.
         silences: All silences that have not ended.
         open_alarms: All alarms whose `ended_at` is None or whose `due_at` is not None: those that
             last, and those of which something is still to be told.
-        records: The records of the servers that `needs` names, by their ids. A server that has no
-            record was deleted.
+        records: The records of the servers in `standing` and of those that `needs` names, by their
+            ids. A server that has no record was deleted.
         noted: Which words of rules and silences the labels and notes of databases contain.
         away: How many servers lists show as late or down, without those of revoked and expired
             keys.
@@ -48,6 +50,8 @@ class Situation:
     now: datetime
     events: Sequence[RecordedEvent] = ()
     rules: Sequence[Rule] = ()
+    new_rules: Collection[str] = frozenset()
+    standing: Sequence[str] = ()
     silences: Sequence[Silence] = ()
     open_alarms: Sequence[Alarm] = ()
     records: Mapping[str, ServerRecord] = field(factory=dict)

@@ -7,9 +7,12 @@ decision depends on, in a transaction that only reads, and writes the decision i
 one. If anything that it depends on has changed in between, nothing is written, and the next step
 decides anew.
 
-When there are more events than one step looks at, all steps but the last are partial: they know
-only the alarms about the servers of their events, and send no messages. So the time that a step
-takes does not grow with the number of alarms that have not ended.
+A rule that is made or changed takes up what is wrong with servers already: the next steps, which
+are partial too, look at all servers that are in trouble, for this rule alone.
+
+When there are more events or such servers than one step looks at, all steps but the last are
+partial: they know only the alarms about the servers that they look at, and send no messages. So the
+time that a step takes does not grow with the number of alarms that have not ended.
 """
 
 from collections import Counter, defaultdict
@@ -18,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import asdict, evolve, frozen
-from sqlalchemy import Connection, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Integer, Select, bindparam, func, insert, or_, select, update
 
 from contract import Event, EventKind, ServerRecord, State
 from receiver.domain.alerts.alarms import Changes, Situation, decide, needs
@@ -33,10 +36,12 @@ from receiver.store.alerts.outbox import write_deliveries
 from receiver.store.alerts.progress import Progress, Seen, has_come_to, move, see, touch
 from receiver.store.alerts.silences import read_silences
 from receiver.store.alerts.tables import alarms, deliveries, is_unfinished
+from receiver.store.alerts.tables import rules as rules_table
 from receiver.store.credentials.keys import read_keys
 from receiver.store.dialects import Dialect, Identity
 from receiver.store.events import read_after, write_events
 from receiver.store.labels import noted
+from receiver.store.lists.troubled import troubled_after
 from receiver.store.rows import RowCache, records_of
 from receiver.store.tables import Moment, among, count_of_lapsed_keys, facets, servers
 
@@ -54,6 +59,53 @@ __all__ = [
 
 
 @frozen(kw_only=True)
+class Standing:
+    """
+    Some of the servers with which something is wrong: those that a step looks at for new rules.
+
+    New rules are those that were made or changed, and for which not all such servers were looked at
+    yet.
+
+    Attributes:
+        rule_ids: The ids of the new rules.
+        server_ids: The ids of the servers, without those whose key was revoked or has expired.
+        next_after: The id of the last of all these servers; None if there are no more after it.
+    """
+
+    rule_ids: Sequence[str] = ()
+    server_ids: Sequence[str] = ()
+    next_after: str | None = None
+
+
+@frozen(kw_only=True)
+class News:
+    """
+    What a step looks at.
+
+    Attributes:
+        events: Events, in the order of their numbers.
+        last: The number and the time of the last event that was looked at with these.
+        has_more_events: Whether there are more events, for another step.
+        standing: Servers that are looked at for new rules.
+    """
+
+    events: Sequence[RecordedEvent]
+    last: tuple[int, datetime | None]
+    has_more_events: bool
+    standing: Standing
+
+    @property
+    def is_more(self) -> bool:
+        """
+        Whether another step is to follow at once.
+
+        It does after one that has looked at servers for new rules, so that this one tells nothing
+        yet, and all of them are in one message.
+        """
+        return self.has_more_events or bool(self.standing.rule_ids)
+
+
+@frozen(kw_only=True)
 class Step:
     """
     What a step has decided, before it is written.
@@ -64,13 +116,15 @@ class Step:
             that was read, by which `write_step` notices whether anything has changed since.
         changes: What `decide` has decided.
         open_alarms: The alarms that were read, on which the decision is based.
-        is_more: Whether there are more events to look at, by another step.
+        standing: The servers that were looked at for rules that are new.
+        is_more: Whether there are more events or servers to look at, by another step.
     """
 
     identity: Identity
     progress: Progress
     changes: Changes
     open_alarms: Sequence[Alarm]
+    standing: Standing
     is_more: bool
 
 
@@ -97,17 +151,22 @@ def take_step(
     seen = see(connection)
     if seen.is_idle(now):
         return None
-    event_id, event_at = has_come_to(connection, seen)
     rules = read_rules(connection)
-    page = read_after(connection, event_id, limit=_MOST_EVENTS, max_bytes=_MOST_EVENT_BYTES)
-    events = page.events[: _bounded(page.events, rules)]
-    is_more = len(events) < len(page.events) or page.next_before is not None
-    known = Situation(now=now, public_url=public_url, rules=rules, events=events)
-    is_partial = is_more and now < seen.progress.look_at + _LONGEST_SUSPENSE
+    news = _read_news(connection, seen, rules, now)
+    standing = news.standing
+    known = Situation(
+        now=now,
+        public_url=public_url,
+        rules=rules,
+        new_rules=frozenset(standing.rule_ids),
+        events=news.events,
+        standing=standing.server_ids,
+    )
+    is_suspended = news.has_more_events and now < seen.progress.look_at + _LONGEST_SUSPENSE
+    is_partial = is_suspended or bool(standing.rule_ids)
     situation = _completed(known, connection, cache, seen, is_partial=is_partial)
     changes = decide(situation)
-    if events:
-        event_id, event_at = events[-1].id, events[-1].event.at
+    event_id, event_at = news.last
     again = seen.progress.look_at if is_partial else now + _LONGEST_WAIT
     return Step(
         identity=dialect.identify(connection),
@@ -120,7 +179,8 @@ def take_step(
         ),
         changes=changes,
         open_alarms=situation.open_alarms,
-        is_more=is_more,
+        standing=standing,
+        is_more=news.is_more,
     )
 
 
@@ -141,6 +201,9 @@ def write_step(dialect: Dialect, connection: Connection, step: Step) -> bool:
         connection.execute(insert(alarms), [_columns(alarm, parents) for alarm in others])
     _update(connection, step.open_alarms, changed, parents)
     write_deliveries(connection, step.changes.deliveries)
+    if step.standing.rule_ids:
+        after = {"ids": [*step.standing.rule_ids], "after": step.standing.next_after}
+        connection.execute(_LOOKED_AT, after)
     return True
 
 
@@ -245,6 +308,41 @@ def acknowledge(
     return [told]
 
 
+def _read_news(connection: Connection, seen: Seen, rules: Sequence[Rule], now: datetime) -> News:
+    """Read what a step looks at: events, and when there are few of them servers for new rules."""
+    last = has_come_to(connection, seen)
+    page = read_after(connection, last[0], limit=_MOST_EVENTS, max_bytes=_MOST_EVENT_BYTES)
+    events = page.events[: _bounded(page.events, rules)]
+    has_more = len(events) < len(page.events) or page.next_before is not None
+    room = _MOST_ALARMS - _begun(events, rules)
+    return News(
+        events=events,
+        last=(events[-1].id, events[-1].event.at) if events else last,
+        has_more_events=has_more,
+        standing=Standing() if has_more else _standing(connection, now, room),
+    )
+
+
+def _standing(connection: Connection, now: datetime, room: int) -> Standing:
+    """
+    Read which rules are new, and of which servers they take up what is wrong in this step.
+
+    `room` is how many alarms the step may begin for that, about.
+    """
+    new = connection.execute(_NEW_RULES, {"limit": _MOST_NEW_RULES}).all()
+    if not new:
+        return Standing()
+    limit = max(room // len(new), 1)
+    after = min(row.standing_after for row in new)
+    found = troubled_after(connection, after, limit=limit)
+    lapsed = {key.id for key in read_keys(connection) if key.standing(now) != "active"}
+    return Standing(
+        rule_ids=[row.id for row in new],
+        server_ids=[server_id for server_id, owner in found if owner not in lapsed],
+        next_after=found[-1][0] if len(found) == limit else None,
+    )
+
+
 def _bounded(events: Sequence[RecordedEvent], rules: Sequence[Rule]) -> int:
     """How many of the events a step looks at, so that it begins about `_MOST_ALARMS` at most."""
     named = Counter(kind for rule in rules for kind in rule.kinds)
@@ -254,6 +352,12 @@ def _bounded(events: Sequence[RecordedEvent], rules: Sequence[Rule]) -> int:
         if alarms_begun > _MOST_ALARMS:
             return max(number, 1)
     return len(events)
+
+
+def _begun(events: Sequence[RecordedEvent], rules: Sequence[Rule]) -> int:
+    """How many alarms the events begin, about."""
+    named = Counter(kind for rule in rules for kind in rule.kinds)
+    return sum(named[each.event.kind.value] for each in events)
 
 
 def _noted(connection: Connection, queries: Iterable[str]) -> Noted:
@@ -269,7 +373,7 @@ def _completed(
     now = known.now
     query = _UNFINISHED
     if is_partial:
-        query = query.where(_is_concerned).params(ids=needs(known.events, []))
+        query = query.where(_is_concerned).params(ids={*needs(known.events, []), *known.standing})
     open_alarms = read_alarms(connection, query)
     silences = read_silences(connection, now, ended=False)
     queries = {*(each.query for each in known.rules), *(each.query for each in silences)}
@@ -278,7 +382,7 @@ def _completed(
         silences=silences,
         open_alarms=open_alarms,
         noted=_noted(connection, queries),
-        records=_records(connection, cache, needs(known.events, open_alarms)),
+        records=_records(connection, cache, {*needs(known.events, open_alarms), *known.standing}),
         away=int(connection.execute(_AWAY, {"now": now}).scalar_one()),
         keys=_keys(connection, known.rules, open_alarms),
         pause=_pause(seen),
@@ -382,6 +486,9 @@ _MOST_EVENT_BYTES = 1024 * 1024
 _MOST_ALARMS = 1000
 """How many alarms a step begins at most, so that heartbeats hardly wait for it."""
 
+_MOST_NEW_RULES = 20
+"""For how many new rules a step takes up what is wrong with servers already, at most."""
+
 _MOST_PARAMETERS = 1000
 
 _LONGEST_WAIT = timedelta(minutes=10)
@@ -392,6 +499,17 @@ _LONGEST_SUSPENSE = timedelta(seconds=30)
 
 _AN_HOUR = timedelta(hours=1)
 
+_NEW_RULES = (
+    select(rules_table.c.id, rules_table.c.standing_after)
+    .where(rules_table.c.standing_after.is_not(None))
+    .order_by(rules_table.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+_LOOKED_AT = (
+    update(rules_table)
+    .where(among(rules_table.c.id, "ids"))
+    .values(standing_after=bindparam("after"))
+)
 _ONE = select(alarms).where(alarms.c.id == bindparam("key"))
 _UNFINISHED = select(alarms).where(is_unfinished).order_by(alarms.c.id)
 _LASTING = select(

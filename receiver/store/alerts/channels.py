@@ -131,6 +131,7 @@ def change_rule(connection: Connection, rule: Rule, at: datetime) -> bool:
     Also returns False, and changes nothing, when there is no channel `rule.channel_id`. Alarms of
     kinds that the rule no longer names end at the time `at`. Its other alarms go to the channel of
     the new rule, and those that were not told yet are told after the time that the new rule says.
+    What is wrong with servers that the rule now is about begins alarms in the next steps.
     """
     touch(connection)
     if not _has_channel(connection, rule.channel_id):
@@ -173,7 +174,11 @@ def _end_alarms(
 
 
 def _insert_rule(connection: Connection, rule: Rule) -> None:
-    """Store a rule. If it is the only one, only events after now can begin its alarms."""
+    """
+    Store a rule. If it is the only one, no event until now begins its alarms.
+
+    What is wrong with servers now begins some all the same, in the next steps.
+    """
     if not connection.execute(_IS_ANY_RULE).scalar_one():
         begin_anew(connection)
     connection.execute(insert(rules), _columns(rule))
@@ -201,6 +206,7 @@ def _columns(rule: Rule) -> dict[str, Any]:
         "channel_id": rule.channel_id,
         "remind_seconds": None if remind is None else remind // _SECOND,
         "created_at": rule.created_at,
+        "standing_after": "",
     }
 
 

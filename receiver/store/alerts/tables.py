@@ -72,8 +72,14 @@ rules = Table(
     Column("channel_id", Id, nullable=False),
     Column("remind_seconds", BigInteger),
     Column("created_at", Moment, nullable=False),
+    Column("standing_after", Key),
 )
-"""A row for each `receiver.domain.alerts.values.Rule`; `kinds` is a sorted list."""
+"""
+A row for each `receiver.domain.alerts.values.Rule`; `kinds` is a sorted list.
+
+`standing_after`: How far the servers were looked at with which something was wrong already when the
+rule was made or changed: the id of the last one, "" if none was, NULL when all were.
+"""
 
 silences = Table(
     "silences",

@@ -9,7 +9,7 @@ from receiver.domain.grouping.problems import Troubled
 from receiver.store.rows import RowCache, records_of
 from receiver.store.tables import among, facets, is_listed, servers
 
-__all__ = ["TROUBLED", "numbers_owned", "troubled"]
+__all__ = ["TROUBLED", "numbers_owned", "troubled", "troubled_after"]
 
 
 def troubled(
@@ -45,6 +45,21 @@ def troubled(
     ]
 
 
+def troubled_after(
+    connection: Connection, server_id: str, *, limit: int
+) -> list[tuple[str, str | None]]:
+    """
+    The ids of such servers that are greater than `server_id`, in their order, each with its key.
+
+    Args:
+        connection: A connection to read with.
+        server_id: The id after which they begin; the empty text for all.
+        limit: How many are returned at most.
+    """
+    found = connection.execute(_AFTER, {"after": server_id, "limit": limit})
+    return [(row.server_id, row.owner) for row in found]
+
+
 def numbers_owned(connection: Connection, key_ids: Collection[str]) -> Mapping[str, int]:
     """By key id, how many servers in lists belong to the key; keys without any are left out."""
     found = connection.execute(_NUMBERS_OWNED, {"ids": [*key_ids]})
@@ -66,6 +81,15 @@ _odd = [
     for column in (servers.c.twin_of, servers.c.conflict_since, servers.c.flapping_since)
 ]
 _ids = union(_stale, *_odd).subquery()
+_AFTER = (
+    select(servers.c.server_id, servers.c.owner)
+    .where(
+        servers.c.server_id.in_(select(_ids.c.server_id)),
+        servers.c.server_id > bindparam("after"),
+    )
+    .order_by(servers.c.server_id)
+    .limit(bindparam("limit", type_=Integer))
+)
 TROUBLED = (
     select(servers.c.server_id, servers.c.revision, servers.c.owner)
     .where(servers.c.server_id.in_(select(_ids.c.server_id)))

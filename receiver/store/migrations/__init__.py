@@ -16,7 +16,7 @@ __all__ = [
     "upgrade",
 ]
 
-NEWEST = "0019"
+NEWEST = "0020"
 """The revision of the newest file in `versions`."""
 
 MOVED = "moved-"

@@ -13,9 +13,11 @@ from sqlalchemy import Engine, create_engine, delete, func, make_url, select, up
 from sqlalchemy.exc import IntegrityError
 
 from alert_values import channel, delivery, rule, silence
+from contract import Heartbeat
 from keyring import made
 from receiver.domain.alerts.values import Alarm, DeliveryKind
 from receiver.domain.databases import Relabelling
+from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
 from receiver.store.alerts.alarms import take_step, write_step
 from receiver.store.alerts.progress import _SEE
@@ -140,11 +142,88 @@ def test_message_has_what_was_known_and_links(fleet: Watched) -> None:
 def test_events_before_the_first_rule_are_not_told(fleet: Watched) -> None:
     fleet.store.alerts.remove_rule("down", fleet.now)
     silence_servers(fleet, "a")
+    fleet.beat("a")
     fleet.store.watch.note_presence(fleet.now, absent=timedelta(seconds=5))
     fleet.store.alerts.add_rule(rule(kinds=frozenset({"down", "receiver_away"})))
     tell(fleet)
 
     assert [] == kept(fleet.store)
+
+
+def test_first_rule_tells_once_of_servers_that_are_down_already(fleet: Watched) -> None:
+    store = fleet.store
+    store.alerts.remove_rule("down", fleet.now)
+    fleet.beat("c")
+    silence_servers(fleet, "a", "b", alive=("alive", "c"))
+    down_since = fleet.record("a").state_since
+    fleet.go_on(3600, "alive", "c")
+    both = rule(kinds=frozenset({"down", "late"}), query="-server:b", after=5 * MINUTE)
+    store.alerts.add_rule(both)
+    tell(fleet)
+    tell(fleet)
+
+    assert [("a", "down", None, down_since), ("a", "late", None, down_since)] == sorted(
+        (each.server_id, each.kind, each.event_id, each.begun_at) for each in kept(store)
+    )
+    assert ["alarm"] == told(store)
+    (message,) = store.alerts.deliveries(limit=9)
+    assert "a" in message.title
+    assert "1970" not in message.text
+    fleet.beat("a")
+    tell(fleet)
+    assert ["alarm", "end"] == told(store)
+    assert {"recovered"} == {each.ending for each in kept(store)}
+
+
+def test_changed_rule_tells_of_servers_that_are_down_already(fleet: Watched) -> None:
+    store = fleet.store
+    store.alerts.change_rule(rule(query="stage:production"), fleet.now)
+    silence_servers(fleet, "a")
+    tell(fleet)
+    before = kept(store)
+    store.alerts.change_rule(rule(query="server:a"), fleet.now)
+    tell(fleet)
+    store.alerts.change_rule(rule(query="server:a", name="Again"), fleet.now)
+    tell(fleet)
+
+    assert [] == before
+    assert ["a"] == [each.server_id for each in kept(store)]
+    assert ["alarm"] == told(store)
+
+
+def test_new_rules_tell_of_many_servers_in_small_steps_and_one_message(
+    fleet: Watched, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fleet.store
+    store.alerts.remove_rule("down", fleet.now)
+    ids = [f"away-{n}" for n in range(9)]
+    silence_servers(fleet, *ids, alive=tuple(f"alive-{n}" for n in range(20)))
+    monkeypatch.setattr("receiver.store.alerts.alarms._MOST_ALARMS", 4)
+    monkeypatch.setattr("receiver.store.alerts.alarms._MOST_NEW_RULES", 2)
+    for name in ("one", "two", "three"):
+        store.alerts.add_rule(rule(name))
+    fleet.clock.advance(HALF_A_MINUTE)
+
+    begun = [*numbers_of_alarms(fleet, engine)]
+
+    assert 27 == begun[-1]
+    assert 4 >= max(after - before for before, after in pairwise([0, *begun]))
+    assert {fleet.now} == {each.told_at for each in kept(store)}
+    assert 1 == len(store.alerts.deliveries(limit=9))
+
+
+def test_new_rule_does_not_tell_of_servers_whose_key_was_revoked(fleet: Watched) -> None:
+    store = fleet.store
+    store.alerts.remove_rule("down", fleet.now)
+    key, _ = made("agent", now=fleet.now)
+    store.keys.add(key)
+    store.servers.apply([Incoming(Heartbeat(server_id="of-key"), fleet.now, key)])
+    silence_servers(fleet, "a")
+    store.keys.revoke(key.id, fleet.now)
+    store.alerts.add_rule(rule())
+    tell(fleet)
+
+    assert ["a"] == [each.server_id for each in kept(store)]
 
 
 def test_alarm_step_without_rules_is_one_small_read(
@@ -227,6 +306,7 @@ def test_rules_that_each_match_many_servers_begin_a_limited_number_at_once(
 
 def test_event_backlog_sends_no_message_before_all_of_it_is_read(fleet: Watched) -> None:
     """A thousand events came while nobody looked; the server that was down is back by then."""
+    advance(fleet)  # the rule is not new any more
     silence_servers(fleet, "a", "b")
     fleet.beat(*(f"s{n}" for n in range(1000)))
     fleet.beat("a")

@@ -202,7 +202,7 @@ def test_number_of_channels_and_rules_is_limited(
         "channels": "INSERT INTO alert_channels SELECT {id}, name, kind, address, service,"
         " per_hour, report_at, time_zone, created_at, reported_at FROM alert_channels",
         "rules": "INSERT INTO alert_rules SELECT {id}, name, query, kinds, after_seconds,"
-        " channel_id, remind_seconds, created_at FROM alert_rules",
+        " channel_id, remind_seconds, created_at, standing_after FROM alert_rules",
     }[what]
     with engine.begin() as connection:
         for n in range(most - 2):
