@@ -187,7 +187,8 @@ def test_message_waits_until_the_key_of_its_channel_is_there(
         wait_until(lambda: receiver.get("/alarms").json()["count"] == 1)
         clock.advance(31)
         wait_until(lambda: bool(receiver.get("/deliveries").json()["deliveries"]))
-        wait_until(lambda: receiver.get("/deliveries").json()["deliveries"][0]["attempts"] == 1)
+        # Its lease counts as an attempt before it is known that the address cannot be decrypted.
+        wait_until(lambda: receiver.get("/deliveries").json()["deliveries"][0]["error"] is not None)
         (waiting,) = receiver.get("/deliveries").json()["deliveries"]
     received_before = len(sink.received)
     clock.advance(11)
