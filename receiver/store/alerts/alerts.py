@@ -62,15 +62,19 @@ class Alerts:
             now: The time.
             public_url: The URL under which people reach the pages; None for messages without links.
 
-        Returns whether there are more events to look at, by another call.
+        Returns whether more is to be looked at by another call at once. It is not if nothing was
+        written, because another receiver has come before or something has changed meanwhile: if
+        the other one is still at work, this one would ask again and again until it has ended.
         """
         dialect = self._transactions.dialect
         with self._transactions.read() as connection:
             step = alarms.take_step(dialect, connection, self._cache, now, public_url)
         if step is None:
             return False
-        self._transactions.write(lambda connection: alarms.write_step(dialect, connection, step))
-        return step.is_more
+        is_written = self._transactions.write(
+            lambda connection: alarms.write_step(dialect, connection, step)
+        )
+        return is_written and step.is_more
 
     def channels(self) -> list[Channel]:
         """All channels, oldest first."""
