@@ -153,7 +153,7 @@ class Events:
             query = _newest(connection, matching, before, _BRIEF).limit(limit)
             return [
                 Brief(number, instant(at), _KINDS[kind], server_id)
-                for number, at, kind, server_id in connection.execute(query)
+                for number, at, kind, server_id in connection.execute(query).all()
             ]
 
     def by_ids(self, ids: Collection[int], *, max_bytes: int) -> Mapping[int, RecordedEvent]:

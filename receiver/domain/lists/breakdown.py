@@ -20,6 +20,8 @@ __all__ = ["FACETS", "Alike", "Breakdown", "Counts", "most_frequent"]
 _OF_GROUPS = ("state", "stage", "odoo", "version", "tool", "network", "key")
 """The names of which all servers with the same profile and rank have the same values."""
 
+_ATTRIBUTES = {"odoo": "odoo_version", "tool": "capability"}  # of a filter, if called otherwise
+
 FACETS = (*_OF_GROUPS, "label")
 """The names whose values are counted, as in `name:value` in the text of a filter."""
 
@@ -97,7 +99,7 @@ class Breakdown:
         values: dict[str, Counter[str]] = {name: Counter() for name in _OF_GROUPS}
         values["label"] = Counter(self.labels)
         for alike in self.groups:
-            failed = [name for name in _OF_GROUPS if not accepts[name](alike)]
+            failed = [name for name, accepted in accepts.items() if not accepted(alike)]
             if len(failed) > 1:
                 continue
             total += 0 if failed else alike.number
@@ -117,10 +119,10 @@ class Breakdown:
         return () if value is None else (value,)
 
     def _accepted(self, matching: Filter) -> Mapping[str, Callable[[Alike], bool]]:
-        """For each of `_OF_GROUPS`, whether servers match what the filter says of it."""
+        """For each of `_OF_GROUPS` that the filter speaks of, whether servers match it there."""
         excluded = dict(matching.without)
         ranks = ranks_wanted(matching)
-        return {
+        accepted: Mapping[str, Callable[[Alike], bool]] = {
             "state": lambda each: each.rank in ranks,
             "stage": _has(matching.stage, excluded.get("stage", ()), _VALUES["stage"]),
             "odoo": _has(matching.odoo_version, excluded.get("odoo_version", ()), _VALUES["odoo"]),
@@ -134,6 +136,14 @@ class Breakdown:
                 (not matching.capability or each.profile.toolset in self.offering)
                 and each.profile.toolset not in self.offering_unwanted
             ),
+        }
+        attributes = {name: _ATTRIBUTES.get(name, name) for name in accepted}
+        return {
+            name: accepts
+            for name, accepts in accepted.items()
+            if name == "state"
+            or getattr(matching, attributes[name])
+            or attributes[name] in excluded
         }
 
 

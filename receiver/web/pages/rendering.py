@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -312,6 +312,7 @@ def _label_url(label: str) -> str:
     return f"?{urlencode({'query': str(FilterText(label=(label,)))})}"
 
 
+@lru_cache(maxsize=1000)
 def _path_segment(text: str) -> str:
     """Quote a text as one segment of a path."""
     return quote(text, safe="")

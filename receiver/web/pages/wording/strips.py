@@ -1,7 +1,8 @@
 """The states of a server over some time, as a row of SVG bars."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import groupby
 
 from attrs import frozen
@@ -42,14 +43,23 @@ class Strip:
         length: The time that a bar covers.
         states: For each bar the worst state in its time. The worst one is `down`; then come `late`,
             `flapping`, `up` and `superseded`, and at last `unknown`, where no state is known.
-        says: How long the server was in each state, in words, the longest time first; `not known`
-            if no state is known.
+        times: How long the server was in each state.
     """
 
     start: datetime
     length: timedelta
     states: list[str]
-    says: str
+    times: Mapping[str, timedelta]
+
+    @property
+    def says(self) -> str:
+        """
+        How long the server was in each state, in words, the longest time first; `not known` if no
+        state is known.
+        """
+        longest_first = sorted(self.times.items(), key=lambda item: item[1], reverse=True)
+        told = ", ".join(f"{state} for {duration(t.total_seconds())}" for state, t in longest_first)
+        return told or "not known"
 
     @property
     def bars(self) -> list[Bar]:
@@ -66,21 +76,27 @@ class Strip:
         ]
 
     @property
-    def paths(self) -> dict[str, str]:
+    def paths(self) -> Mapping[str, str]:
         """
         For each state all of its bars as one SVG path, which needs fewer bytes than single bars.
 
         Neighbours of the same state are one horizontal line. The page must draw it dashed, so that
         the bars are seen.
         """
-        paths: dict[str, str] = {}
-        n = 0
-        for state, run in groupby(self.states):
-            bars = sum(1 for _ in run)
-            line = f"M{_BAR_STEP * n} 5h{_BAR_STEP * bars - 1}"
-            paths[state] = paths.get(state, "") + line
-            n += bars
-        return paths
+        return _paths(tuple(self.states))
+
+
+@lru_cache(maxsize=1000)
+def _paths(states: Sequence[str]) -> Mapping[str, str]:
+    """The paths of `Strip.paths`; many servers of a list have the same ones."""
+    paths: dict[str, str] = {}
+    n = 0
+    for state, run in groupby(states):
+        bars = sum(1 for _ in run)
+        line = f"M{_BAR_STEP * n} 5h{_BAR_STEP * bars - 1}"
+        paths[state] = paths.get(state, "") + line
+        n += bars
+    return paths
 
 
 def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -> Strip:
@@ -100,14 +116,11 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
         first = min(bars - 1, max(0, int((span.start - start) / length)))
         last = min(bars - 1, int((span.end - start) / length))
         total[span.state] = total.get(span.state, timedelta()) + (span.end - span.start)
+        severity = _SEVERITY[span.state]
         for n in range(first, last + 1):
-            worst[n] = max(worst[n], span.state, key=_SEVERITY.__getitem__)
-
-    times = ", ".join(
-        f"{state} for {duration(time.total_seconds())}"
-        for state, time in sorted(total.items(), key=lambda item: item[1], reverse=True)
-    )
-    return Strip(start=start, length=length, states=worst, says=times or "not known")
+            if _SEVERITY[worst[n]] < severity:
+                worst[n] = span.state
+    return Strip(start=start, length=length, states=worst, times=total)
 
 
 _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next

@@ -26,6 +26,8 @@ def shown(text: str) -> str:
 
 def brief(text: str, most: int = 255) -> str:
     """The text, cut to `most` characters with `…`; `(blank)` if nothing of it is visible."""
+    if len(text) <= most and text.isascii() and text.isprintable() and text.strip(" "):
+        return text  # as nearly all are
     text = shown(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
