@@ -15,4 +15,4 @@ def microseconds(moment: datetime) -> int:
 
 def instant(since_1970: int) -> datetime:
     """The instant, in UTC, that is a number of microseconds after 1970-01-01T00:00:00Z."""
-    return _EPOCH + timedelta(microseconds=since_1970)
+    return _EPOCH + timedelta(0, 0, since_1970)  # by place, which takes two thirds of the time

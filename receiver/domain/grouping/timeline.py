@@ -89,6 +89,7 @@ class _Run:
     def __init__(self) -> None:
         self.events: list[Brief] = []
         self.server_ids: dict[str, None] = {}
+        self.is_group = False
 
     def takes(self, event: Brief) -> bool:
         newest, oldest = self.events[0].at, self.events[-1].at
@@ -98,10 +99,7 @@ class _Run:
         self.events.append(event)
         if event.server_id is not None:
             self.server_ids[event.server_id] = None
-
-    @property
-    def is_group(self) -> bool:
-        return len(self.server_ids) >= _FEWEST
+            self.is_group = len(self.server_ids) >= _FEWEST
 
     def growth(self, event: Brief) -> int:
         """How many lines more the events take with another one; fewer, if they become a group."""

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlencode
 from zlib import crc32
 
 from anyio import to_thread
+from jinja2.compiler import CodeGenerator
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
@@ -354,6 +356,38 @@ def marked(value: object) -> object:
     return value
 
 
+def _as_html(value: object) -> str:
+    """The HTML for a value in a template: escaped if it is not HTML already, and `marked`."""
+    kind = type(value)
+    if kind is Markup:
+        return cast(Markup, value)
+    if kind is str and len(cast(str, value)) <= _LONGEST_KEPT:
+        return _escaped(cast(str, value))
+    return escape(marked(value))
+
+
+@lru_cache(maxsize=2000)
+def _escaped(text: str) -> Markup:
+    """The HTML for a text; pages have many of them again and again, such as names and versions."""
+    return escape(marked(text))
+
+
+class _CodeGenerator(CodeGenerator):
+    """
+    Makes the code of templates, which calls `_as_html` for each value, and nothing else.
+
+    By itself Jinja calls `finalize` and then `escape`, which takes most of the time of a page with
+    thousands of values. If a version of Jinja does not call these methods, it escapes what
+    `_as_html` returns, which does not change it.
+    """
+
+    def _output_child_pre(self, *_: object) -> None:
+        self.write("environment.finalize(")
+
+    def _output_child_post(self, *_: object) -> None:
+        self.write(")")
+
+
 def _make_templates() -> Jinja2Templates:
     """
     Load the templates, with the filters and global variables that all of them may use.
@@ -361,7 +395,8 @@ def _make_templates() -> Jinja2Templates:
     The function is long because it is a plain list of these filters and variables.
     """
     templates = Jinja2Templates(directory=FILES.parent / "templates")
-    templates.env.finalize = marked
+    templates.env.finalize = _as_html
+    templates.env.code_generator_class = _CodeGenerator
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
         ago=wording.ago,
@@ -407,6 +442,7 @@ def _make_templates() -> Jinja2Templates:
 
 
 _DIRECTIONS = {code: f"⟨U+{code:04X}⟩" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_LONGEST_KEPT = 255  # characters
 _ALERTS = "/alerts"
 _MOST_ON_ICON = 10  # on which stands "9+"
 _changes_alerts = re.compile(rf"{_ALERTS}/\w+/[^/]+/(?:acknowledge|end|test)").fullmatch
