@@ -14,12 +14,14 @@ from typing import Any
 from attrs import frozen
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ColumnElement,
     CompoundSelect,
     Connection,
     Integer,
     Select,
     Text,
+    bindparam,
     cast,
     false,
     func,
@@ -67,11 +69,13 @@ class Conditions:
         ranks: The ranks (`receiver.domain.queries.Rank`, mostly by state) that they may have.
         of_profiles: Conditions on the row of each server's profile in the table `profiles`.
         of_servers: Conditions on its row in the table `servers`.
+        profile_ids: The ids of all profiles that meet `of_profiles`; None if they are not known.
     """
 
     ranks: Collection[Rank]
     of_profiles: Sequence[ColumnElement[bool]]
     of_servers: Sequence[ColumnElement[bool]]
+    profile_ids: Sequence[int] | None = None
 
     @property
     def are_none(self) -> bool:
@@ -91,8 +95,8 @@ def conditions_of(
     Args:
         matching: The filter.
         connection: A connection to read with. With it the words of the filter are searched at once,
-            and the conditions have the ids of the servers found, if these are few. With None each
-            query with the conditions searches the words.
+            and the conditions have the ids of the servers found, if these are few, and so have they
+            the ids of the profiles. With None each query with the conditions searches them.
         listed: The ranks that the servers may have if the filter names no states.
     """
     of_profiles = [
@@ -116,6 +120,7 @@ def conditions_of(
         ranks=ranks_wanted(matching, listed=listed),
         of_profiles=of_profiles,
         of_servers=of_servers,
+        profile_ids=_few_profiles(of_profiles, connection) if of_profiles else None,
     )
 
 
@@ -157,9 +162,10 @@ def apply_conditions(
     """
     query = query.where(*_of_ranks(conditions.ranks, hidden=wide and not by_rank))
     if conditions.of_profiles:
-        ids = select(profiles.c.id).where(*conditions.of_profiles)
         column = _HIDDEN_PROFILE if wide else servers.c.profile
-        query = query.where(column.in_(ids))
+        ids = select(profiles.c.id).where(*conditions.of_profiles)
+        known = conditions.profile_ids
+        query = query.where(column.in_(ids if known is None else _constants(known)))
     return query.where(*conditions.of_servers)
 
 
@@ -202,6 +208,27 @@ def _of_ranks(ranks: Collection[Rank], *, hidden: bool) -> list[ColumnElement[bo
     if len({*ranks}) <= highest - lowest:
         found.append(_HIDDEN_RANK.in_(sorted(rank.value for rank in ranks)))
     return found
+
+
+def _few_profiles(
+    of_profiles: Sequence[ColumnElement[bool]], connection: Connection | None
+) -> Sequence[int] | None:
+    """
+    The ids of the profiles that meet conditions, if they are few; None if not.
+
+    PostgreSQL knows how many servers have which profile, but not how many have one that meets a
+    condition: it would look for two hundred servers by reading the index of all.
+    """
+    if connection is None:
+        return None
+    query = select(profiles.c.id).where(*of_profiles).limit(_FEW_PROFILES + 1)
+    found = connection.execute(query).scalars().all()
+    return found if len(found) <= _FEW_PROFILES else None
+
+
+def _constants(ids: Sequence[int]) -> BindParameter[Any]:
+    """Numbers that stand in the SQL: a plan that is made once for all parameters knows none."""
+    return bindparam(None, ids, expanding=True, literal_execute=True, unique=True)
 
 
 def _of_profile(name: str, values: Sequence[str]) -> ColumnElement[bool]:
@@ -277,6 +304,7 @@ def _is_one_of(ids: CompoundSelect[Any], connection: Connection | None) -> Colum
     return among_these(servers.c.server_id, few) if is_few else servers.c.server_id.in_(ids)
 
 
+_FEW_PROFILES = 200
 _OF_PROFILES = ("stage", "odoo_version", "version", "network", "key", "capability")
 _OF_SERVERS = ("server_id", "database", "label")
 _OF_UUID, _OF_SERVER = "uuid:", "server:"  # as in `receiver.domain.databases.subject_of`
