@@ -8,7 +8,7 @@ from attrs import frozen
 import stored
 from alternatives import alternatives
 from laboratory import DATABASES, Laboratory
-from processes import BenchmarkFailed, Server
+from processes import BenchmarkFailed, Server, paused
 from traffic import Load, Traffic
 from wrk import Run, run
 
@@ -70,7 +70,8 @@ def measure(
     for number in range(rounds + 1):
         for each in contenders:
             load = each.load(number)
-            done = run(load, each.server, seconds=seconds)
+            with paused({other.server for other in contenders} - {each.server}):
+                done = run(load, each.server, seconds=seconds)
             runs[each.name].append(done)
             rate = done.per_second * load.heartbeats
             named = f"round {number} of {rounds}" if number else "warming up"
