@@ -32,10 +32,17 @@ from receiver.domain.lists.profiles import network_of
 from receiver.domain.lists.search_texts import Sought
 from receiver.domain.queries import NODE, SUPERSEDED, Filter, Without, rank_of
 
-__all__ = ["MAX_LENGTH", "NAMES", "NONE", "FilterText"]
+__all__ = ["MAX_LENGTH", "MOST_WORDS", "NAMES", "NONE", "FilterText"]
 
 MAX_LENGTH = 1000
 """How many characters the text of a filter may have."""
+
+MOST_WORDS = 50
+"""
+How many words without a name a request may search for at once.
+
+Each of them is searched in all servers, so that hundreds would take the database seconds.
+"""
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
@@ -95,6 +102,22 @@ class FilterText:
         Raises ValueError, whose message is a sentence for people, if the text cannot be read.
         """
         return _parsed(text)
+
+    @classmethod
+    def asked(cls, text: str) -> "FilterText":
+        """
+        Read the text of a filter that a request brings, which may have `MOST_WORDS` words at most.
+
+        Filters that are stored already may have more, and are read by `parse`. Raises ValueError,
+        whose message is a sentence for people, if the text has more words or cannot be read.
+        """
+        found = cls.parse(text)
+        if len(found.words) > MOST_WORDS:
+            raise ValueError(
+                f"A filter has {MOST_WORDS} words without a name at most; this one has "
+                f"{len(found.words)}."
+            )
+        return found
 
     @classmethod
     def of(cls, matching: Filter) -> "FilterText":

@@ -20,7 +20,7 @@ from contract import (
     json_schema,
 )
 from receiver.domain.agents.client_files import Client
-from receiver.domain.filter_text import MAX_LENGTH
+from receiver.domain.filter_text import MAX_LENGTH, MOST_WORDS
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.keys import NewKey
 from receiver.domain.queries import NODE, SUPERSEDED, Order
@@ -348,7 +348,11 @@ def _filters(**described: tuple[str, Json]) -> list[Json]:
         name: described.get(name, ("Only servers with it, or one of them.", _FILTER))
         for name in FILTER_NAMES
     }
-    return [parameter(name, says, listed(schema)) for name, (says, schema) in each.items()]
+    most = {"q": {"maxItems": MOST_WORDS}}
+    return [
+        parameter(name, says, {**listed(schema), **most.get(name, {})})
+        for name, (says, schema) in each.items()
+    ]
 
 
 def _which_to_forget() -> list[Json]:
@@ -456,7 +460,8 @@ TOTAL = parameter(
 QUERY = parameter(
     "query",
     "Filters as one text, such as `stage:production state:down,late -tool:sale_order_confirm`, in "
-    "place of the others. A minus before a name finds the servers without it.",
+    "place of the others. A minus before a name finds the servers without it. Of words without a "
+    f"name there are {MOST_WORDS} at most.",
     {
         **_WITHOUT_NUL,
         "maxLength": MAX_LENGTH,

@@ -487,7 +487,7 @@ def _read(
 def _query(text: str | None) -> tuple[str, list[Problem]]:
     """The canonical form of the text of a filter, and what is wrong with it."""
     try:
-        found = FilterText.parse(text or "")
+        found = FilterText.asked(text or "")
     except ValueError as error:
         return "", [Problem("query", str(error))]
     if "key" in found.names():

@@ -95,8 +95,8 @@ def conditions_of(
     Args:
         matching: The filter.
         connection: A connection to read with. With it the words of the filter are searched at once,
-            and the conditions have the ids of the servers found, if these are few, and so have they
-            the ids of the profiles. With None each query with the conditions searches them.
+            and the conditions have the ids of the servers and profiles found, if these are few.
+            With None each query with the conditions searches them.
         listed: The ranks that the servers may have if the filter names no states.
     """
     of_profiles = [
@@ -275,8 +275,10 @@ def _contains(word: str, connection: Connection | None, *, in_notes: bool) -> Co
     if in_notes:
         is_noted = annotations.c.search_text.contains(sought.label, autoescape=True)
         ids = union_all(*ids.selects, *_annotated(is_noted))
-    found = _is_one_of(ids, connection)
-    return or_(found, servers.c.profile.in_(select(profiles.c.id).where(or_(*of_profiles))))
+    return or_(
+        _is_one_of(servers.c.server_id, ids, connection),
+        _is_one_of(servers.c.profile, select(profiles.c.id).where(or_(*of_profiles)), connection),
+    )
 
 
 def _annotated(found: ColumnElement[bool]) -> list[Select[Any]]:
@@ -295,13 +297,24 @@ def _annotated(found: ColumnElement[bool]) -> list[Select[Any]]:
     ]
 
 
-def _is_one_of(ids: CompoundSelect[Any], connection: Connection | None) -> ColumnElement[bool]:
-    """The condition that the id of a server is one of those that a query finds."""
+def _is_one_of(
+    column: ColumnElement[Any],
+    values: Select[Any] | CompoundSelect[Any],
+    connection: Connection | None,
+) -> ColumnElement[bool]:
+    """
+    The condition that a column has one of the values that a query finds.
+
+    With a connection, the values are found now, and if they are few they take the place of the
+    query. Otherwise each statement with the condition would have the query in it, which takes
+    longer to write as SQL than to execute.
+    """
     if connection is None:
-        return servers.c.server_id.in_(ids)
-    few = connection.execute(ids.limit(MOST_FEW + 1)).scalars().all()
-    is_few = len(few) <= MOST_FEW
-    return among_these(servers.c.server_id, few) if is_few else servers.c.server_id.in_(ids)
+        return column.in_(values)
+    few = connection.execute(values.limit(MOST_FEW + 1)).scalars().all()
+    if len(few) > MOST_FEW:
+        return column.in_(values)
+    return among_these(column, few) if few else false()
 
 
 _FEW_PROFILES = 200

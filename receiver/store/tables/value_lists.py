@@ -83,6 +83,8 @@ def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[Any]:
     return _Among(column, bindparam(parameter, type_=ValueList.of(column)))
 
 
-def among_these(column: ColumnElement[Any], texts: Collection[str]) -> ColumnElement[Any]:
-    """The condition that a text column equals one of `texts`, which are bound as one parameter."""
-    return _Among(column, bindparam(None, texts, type_=ValueList(Text), unique=True))
+def among_these(
+    column: ColumnElement[Any], values: Collection[str] | Collection[int]
+) -> ColumnElement[Any]:
+    """The condition that a column equals one of `values`, which are bound as one parameter."""
+    return _Among(column, bindparam(None, values, type_=ValueList.of(column), unique=True))

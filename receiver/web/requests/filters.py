@@ -10,7 +10,7 @@ from contract import Problem, State
 from receiver.domain.agents.client_files import Client
 from receiver.domain.cursors import read_cursor
 from receiver.domain.errors import Refusal
-from receiver.domain.filter_text import FilterText
+from receiver.domain.filter_text import MOST_WORDS, FilterText
 from receiver.domain.lists.breakdown import FACETS
 from receiver.domain.queries import ALL_SERVERS, NODE, SUPERSEDED, Filter, Grouping, Order, Place
 from receiver.web.requests.parameters import (
@@ -128,17 +128,19 @@ def filter_of(found: dict[str, Any]) -> Filter:
     Remove the parameters that are filters from `found`, and return them as a Filter.
 
     The parameter `query` holds several filters as one text. Raises Refusal (400) if there is
-    another filter beside it.
+    another filter beside it, or if there are more than `MOST_WORDS` words.
     """
     beside = [name for name, key in FILTERS.items() if key in found]
     by_key = {key: found.pop(key) for key in FILTERS.values() if key in found}
     written: Filter | None = found.pop("written", None)
-    if written is None:
-        return Filter(**by_key)
-    if beside:
+    problem: Problem | None = None
+    if written is not None and beside:
         problem = Problem("query", f"cannot stand beside {', '.join(beside)}: write these in it")
+    elif len(by_key.get("words", ())) > MOST_WORDS:
+        problem = Problem("q", f"expected {MOST_WORDS} different texts at most")
+    if problem is not None:
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
-    return written
+    return Filter(**by_key) if written is None else written
 
 
 def connection_query(request: Request, *, allows_filters: bool) -> tuple[Client, Filter]:
@@ -203,7 +205,7 @@ def read_words(text: str) -> frozenset[str]:
 
 def read_filter(text: str) -> Filter:
     """The filter that the search box of the list makes of a text. Raises ValueError."""
-    return FilterText.parse(read_text(text)).to_filter()
+    return FilterText.asked(read_text(text)).to_filter()
 
 
 FILTERS = {

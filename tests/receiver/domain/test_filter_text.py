@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract import IpAddresses, ServerRecord, State
-from receiver.domain.filter_text import MAX_LENGTH, FilterText
+from receiver.domain.filter_text import MAX_LENGTH, MOST_WORDS, FilterText
 from receiver.domain.queries import ALL_SERVERS, Filter
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -131,6 +131,15 @@ def test_filter_text_is_parsed_and_written_back(
 def test_invalid_filter_text_is_refused_with_a_sentence(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         FilterText.parse(text)
+
+
+def test_filter_of_a_request_has_fewer_words_than_one_that_is_stored() -> None:
+    words = [f"w{n}" for n in range(MOST_WORDS + 1)]
+
+    with pytest.raises(ValueError, match="A filter has 50 words without"):
+        FilterText.asked(" ".join(words))
+    assert {*words} == {*FilterText.parse(" ".join(words)).words}
+    assert FilterText.parse(" ".join(words[1:])) == FilterText.asked(" ".join(words[1:]))
 
 
 def values(**options: Any) -> st.SearchStrategy[tuple[str, ...]]:

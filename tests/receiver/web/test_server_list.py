@@ -92,6 +92,21 @@ def test_query_holds_the_filters_as_one_text(receiver: httpx.Client) -> None:
     } == found
 
 
+WORDS = [f"w{n:02}" for n in range(51)]
+"""One word more than a list may be searched for."""
+
+
+def test_list_is_searched_for_many_words(receiver: httpx.Client) -> None:
+    words = WORDS[1:]
+    send_heartbeats(receiver, "".join(words), "".join(words[1:]))
+
+    found = receiver.get("/servers", params={"query": " ".join(words), "total": "true"})
+
+    assert ["".join(words)] == listed(found)
+    assert 1 == found.json()["total"]
+    assert listed(found) == listed(receiver.get("/servers", params={"q": words, "total": "true"}))
+
+
 @pytest.mark.parametrize(
     ("query", "why"),
     [
@@ -99,6 +114,8 @@ def test_query_holds_the_filters_as_one_text(receiver: httpx.Client) -> None:
         ("query=a&query=b", "query: is there more than once"),
         ("query=a&query=b&query=c", "query: is there more than once"),
         ("query=stage:a&state=up&q=x", "query: cannot stand beside state, q: write these in it"),
+        (f"query={'+'.join(WORDS)}", "query: A filter has 50 words without a name at most; this"),
+        (f"q={'&q='.join(WORDS)}", "q: expected 50 different texts at most"),
     ],
 )
 def test_query_that_no_list_can_have_is_refused(

@@ -144,7 +144,7 @@ def _name(text: str) -> str:
 
 def _query(text: str) -> str:
     try:
-        return str(FilterText.parse(text))
+        return str(FilterText.asked(text))
     except ValueError as error:
         raise Refusal(422, "invalid_form", str(error)) from error
 

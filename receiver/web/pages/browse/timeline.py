@@ -106,7 +106,7 @@ def _why_unread(query: str) -> str:
     if len(urlencode({"query": query})) > _LONGEST_IN_LINK:
         return "The text is too long for the links of this page."
     try:
-        FilterText.parse(query)
+        FilterText.asked(query)
     except ValueError as problem:
         return str(problem)
     return ""

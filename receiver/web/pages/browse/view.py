@@ -117,7 +117,7 @@ class ListView:
         error = ""
         if "query" in given and not any(name in FILTER_NAMES for name, _ in asked):
             try:
-                FilterText.parse(given["query"])
+                FilterText.asked(given["query"])
             except ValueError as problem:
                 error = str(problem)
                 asked = [pair for pair in asked if pair[0] not in {"query", "cursor"}]

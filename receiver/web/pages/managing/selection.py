@@ -94,7 +94,7 @@ class Selection:
         if "all" in fields:
             query = fields.get("query", "")
             try:
-                FilterText.parse(query)
+                FilterText.asked(query)
             except ValueError as error:
                 problem = Problem("query", str(error))
                 raise Refusal(400, "invalid_parameter", str(problem), errors=[problem]) from error

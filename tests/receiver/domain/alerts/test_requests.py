@@ -25,6 +25,7 @@ SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 CHANNEL = {"name": "operators", "kind": "webhook", "address": "https://example.com/hook"}
 MAIL = {**CHANNEL, "kind": "apprise", "address": "mailtos://u:pass@example.com"}
 RULE = {"name": "Down", "kinds": ["down"], "channel_id": "abcdefghij"}
+WORDS = " ".join(f"w{n}" for n in range(51))
 SILENCE = {"query": "stage:staging", "duration_seconds": 3600, "reason": "upgrade"}
 
 
@@ -221,6 +222,7 @@ def test_rule_is_read_whole_and_keeps_its_id() -> None:
         ({"kinds": ["dwn"]}, "kinds[0]", "expected one of acknowledged, calm, "),
         ({"query": "colour:red"}, "query", "'colour' is no name that a filter knows"),
         ({"query": "key:acme"}, "query", "only lists know which key a server belongs to"),
+        ({"query": WORDS}, "query", "has 50 words without a name at most; this one has 51"),
         ({"query": "a" * (MAX_LENGTH + 1)}, "query", "0 to 1,000 printable characters"),
         ({"after_seconds": -1}, "after_seconds", "from 0 to 2,592,000"),
         ({"remind_seconds": 299}, "remind_seconds", "from 300 to 2,592,000"),

@@ -25,6 +25,7 @@ from receiver.domain.queries import (
     rank_of,
 )
 from receiver.store import SqlStore
+from receiver.store.indexes.conditions import conditions_of
 from watched import hear
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -164,6 +165,19 @@ def test_list_holds_the_servers_that_match_the_text_of_its_filter(
         if not wanted.label and not any(name == "label" for name, _ in wanted.without):
             gold = sum("gold" in (each.labels or ()) for each in expected)
             assert ({"gold": gold} if gold else {}) == counts.values["label"], said
+
+
+@pytest.mark.usefixtures("fleet")
+def test_words_are_searched_once_and_not_again_by_each_statement(engine: Engine) -> None:
+    matching = FilterText.parse("web-1 19 order_conf").to_filter()
+    with engine.connect() as connection:
+        searched = conditions_of(matching, connection=connection)
+        again = conditions_of(matching)
+
+    for conditions, is_searched_again in ((searched, False), (again, True)):
+        written = [str(each.compile(engine)) for each in conditions.of_servers]
+        assert 3 == len(written)
+        assert [is_searched_again] * 3 == ["LIKE" in each for each in written]
 
 
 def noted(wanted: FilterText, server_id: str) -> list[str]:

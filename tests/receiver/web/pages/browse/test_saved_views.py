@@ -111,12 +111,17 @@ def test_view_is_saved_without_a_key_on_a_keyless_receiver(receiver: httpx.Clien
     assert "Delete this view" in receiver.get("/?sort=server_id").text
 
 
+WORDS = " ".join(f"w{n}" for n in range(51))
+"""One word more than the list may be searched for."""
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "why"),
     [
         ({"name": " \u200b"}, 422, "The name of a view has 1 to 40 characters."),
         ({"name": "x" * 41}, 422, "The name of a view has 1 to 40 characters."),
         ({"name": "a", "query": "colour:red"}, 422, "is no name that a filter knows"),
+        ({"name": "a", "query": WORDS}, 422, "A filter has 50 words without a name at most;"),
         ({"name": "a", "sort": "colour"}, 422, "There is no such order."),
         ({"name": "TAKEN"}, 409, "There is a view of this name already."),
         ({"name": "a", "form": "x"}, 403, "form"),

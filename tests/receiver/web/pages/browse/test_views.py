@@ -54,11 +54,19 @@ def test_front_page_takes_the_filters_as_one_text(receiver: httpx.Client) -> Non
     assert 'href="./?query=stage%3Anone"><span class="unseen">Remove' in page
 
 
+WORDS = [f"w{n}" for n in range(51)]
+"""One word more than the list may be searched for."""
+
+
 @pytest.mark.parametrize(
     ("query", "why"),
     [
         ("query=colour:red", "is no name that a filter knows"),
         ("query=a&query=b", "there more than once"),
+        (
+            f"query={'+'.join(WORDS)}",
+            "A filter has 50 words without a name at most",
+        ),
     ],
 )
 def test_wrong_filters_of_the_front_page_are_explained(
