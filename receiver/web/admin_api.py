@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+from attrs import fields
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,6 +26,7 @@ from receiver.service.decoding import MAX_MESSAGE_BYTES
 from receiver.service.forgetting import Forgetting
 from receiver.web import openapi
 from receiver.web.context import services, visitor
+from receiver.web.exports import FileFormat, Sheet, described, or_file, whole_file
 from receiver.web.openapi import answer, operation, ref
 from receiver.web.requests import asks_to_forget, forget_query, json_body
 from receiver.web.routing import Guarded
@@ -53,7 +55,12 @@ def routes() -> list[Guarded]:
     """The routes for administrators, each with its description for the OpenAPI document."""
     call = partial(Guarded, needs=Power.MANAGE)
     return [
-        call("/keys", list_keys, methods=["GET"], describes=_LIST_KEYS),
+        call(
+            "/keys",
+            or_file(list_keys, keys_file),
+            methods=["GET"],
+            describes=described(_LIST_KEYS),
+        ),
         call("/keys", add_key, methods=["POST"], describes=_ADD_KEY),
         call("/keys/{key_id}", revoke_key, methods=["DELETE"], describes=_REVOKE_KEY),
         call("/keys/{key_id}/rotate", rotate_key, methods=["POST"], describes=_ROTATE_KEY),
@@ -113,12 +120,25 @@ _LIST_KEYS = operation(
 
 async def list_keys(request: Request) -> Response:
     """Answer with all keys that were ever made, without their secrets."""
+    keys = await _all_keys(request)
+    return _json({"keys": keys, "count": len(keys)})
+
+
+async def keys_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of all keys that were ever made, without their secrets."""
+    return await whole_file(request, file_format, _KEYS, await _all_keys(request))
+
+
+async def _all_keys(request: Request) -> list[openapi.Json]:
     must_hold_a_key(request)
     found = services(request)
     with audited(request, "listed all", "keys"):
         keys = await found.calls.read(found.store.keys.all)
     now = found.clock()
-    return _json({"keys": [key.to_json(now) for key in keys], "count": len(keys)})
+    return [key.to_json(now) for key in keys]
+
+
+_KEYS = Sheet(name="keys", columns=[*(each.name for each in fields(Key) if each.repr), "standing"])
 
 
 _PATH: openapi.Json = {

@@ -16,7 +16,7 @@ from receiver.domain.queries import OfferedTool, ToolPlace, ToolsOfServer
 from receiver.service.agents.tool_search import MOST_TOOLS, ToolSearch
 from receiver.web import openapi
 from receiver.web.context import Services, services
-from receiver.web.exports import AnyPart, FileFormat, Part, Sheet, file_answer
+from receiver.web.exports import AnyPart, FileFormat, Part, Sheet, file_answer, whole_file
 from receiver.web.headers import json_answer, tag_of
 from receiver.web.openapi import Json, answer, operation
 from receiver.web.requests import tool_query
@@ -95,12 +95,8 @@ async def tools_of_server_file(request: Request, file_format: FileFormat) -> Res
     """Answer with a file of the tools of a server, as the server has last described them."""
     server_id = request.path_params["server_id"]
     found = await _tools_of(request, server_id)
-    tools = found.tools or ()
-
-    async def read(_: int | None, __: int) -> AnyPart[int]:
-        return Part(_TOOLS.part(file_format, map(unstructure, tools)), len(tools)), None
-
-    return await file_answer(request, file_format, _TOOLS, read)
+    tools = [unstructure(each) for each in found.tools or ()]
+    return await whole_file(request, file_format, _TOOLS, tools)
 
 
 async def _tools_of(request: Request, server_id: str) -> ToolsOfServer:

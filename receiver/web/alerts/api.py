@@ -3,8 +3,8 @@ The HTTP API of alerts: channels, rules, silences, alarms and deliveries.
 
 A channel is a place to which messages are sent, such as a chat or a webhook. A rule says which
 events of which servers are told through which channel. An event that a rule matches begins an
-alarm, and a message about alarms is a delivery; lists of these two may be had as files. A silence
-is a time in which alarms of some servers are not told.
+alarm, and a message about alarms is a delivery. A silence is a time in which alarms of some servers
+are not told. All lists may be had as files.
 
 A viewer's key reads all of it, but no address of a channel; an administrator's key changes it. An
 agent's key may silence its own servers, for a day at most.
@@ -41,6 +41,7 @@ from receiver.web.exports import (
     described,
     file_answer,
     or_file,
+    whole_file,
 )
 from receiver.web.openapi import Json, answer, listed, object_of, operation
 from receiver.web.requests import (
@@ -60,16 +61,20 @@ def routes() -> list[Guarded]:
     read = partial(Guarded, methods=["GET"], needs=Power.READ)
     manage = partial(Guarded, needs=Power.MANAGE)
     return [
-        read("/channels", list_channels, describes=_LIST_CHANNELS),
+        read(
+            "/channels", or_file(list_channels, channels_file), describes=described(_LIST_CHANNELS)
+        ),
         manage("/channels", add_channel, methods=["POST"], describes=_ADD_CHANNEL),
         manage("/channels/{channel_id}", patch, methods=["PATCH"], describes=_CHANGE_CHANNEL),
         manage("/channels/{channel_id}", remove, methods=["DELETE"], describes=_REMOVE_CHANNEL),
         manage("/channels/{channel_id}/test", try_out, methods=["POST"], describes=_TEST_CHANNEL),
-        read("/rules", list_rules, describes=_LIST_RULES),
+        read("/rules", or_file(list_rules, rules_file), describes=described(_LIST_RULES)),
         manage("/rules", add_rule, methods=["POST"], describes=_ADD_RULE),
         manage("/rules/{rule_id}", put_rule, methods=["PUT"], describes=_CHANGE_RULE),
         manage("/rules/{rule_id}", delete_rule, methods=["DELETE"], describes=_REMOVE_RULE),
-        read("/silences", list_silences, describes=_LIST_SILENCES),
+        read(
+            "/silences", or_file(list_silences, silences_file), describes=described(_LIST_SILENCES)
+        ),
         manage("/silences", add_silence, methods=["POST"], describes=_ADD_SILENCE),
         manage("/silences/{silence_id}", end_silence, methods=["DELETE"], describes=_END_SILENCE),
         # A server_id may contain slashes.
@@ -125,9 +130,17 @@ _LIST_CHANNELS = operation(
 
 async def list_channels(request: Request) -> Response:
     """Answer with all channels, without their addresses."""
+    return _whole("channels", await _channels(request))
+
+
+async def channels_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of all channels, without their addresses."""
+    return await whole_file(request, file_format, _CHANNELS, await _channels(request))
+
+
+async def _channels(request: Request) -> list[Json]:
     found = services(request)
-    channels = await found.calls.read(found.store.alerts.channels)
-    return _json({"channels": [channel_json(each) for each in channels], "count": len(channels)})
+    return [channel_json(each) for each in await found.calls.read(found.store.alerts.channels)]
 
 
 _ADD_CHANNEL = operation(
@@ -217,9 +230,17 @@ _LIST_RULES = operation(
 
 async def list_rules(request: Request) -> Response:
     """Answer with all rules."""
+    return _whole("rules", await _rules(request))
+
+
+async def rules_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of all rules."""
+    return await whole_file(request, file_format, _RULES, await _rules(request))
+
+
+async def _rules(request: Request) -> list[Json]:
     found = services(request)
-    rules = await found.calls.read(found.store.alerts.rules)
-    return _json({"rules": [rule_json(each) for each in rules], "count": len(rules)})
+    return [rule_json(each) for each in await found.calls.read(found.store.alerts.rules)]
 
 
 _ADD_RULE = operation(
@@ -282,13 +303,20 @@ _LIST_SILENCES = operation(
 
 async def list_silences(request: Request) -> Response:
     """Answer with the silences that have not ended; with `ended=true` in the query, with all."""
+    return _whole("silences", await _silences(request))
+
+
+async def silences_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of the silences that the query asks for."""
+    return await whole_file(request, file_format, _SILENCES, await _silences(request))
+
+
+async def _silences(request: Request) -> list[Json]:
     ended = asks_for_ended(request)
     found = services(request)
     now = found.clock()
     silences = await found.calls.read(found.store.alerts.silences, now, ended=ended)
-    return _json(
-        {"silences": [silence_json(each, now) for each in silences], "count": len(silences)}
-    )
+    return [silence_json(each, now) for each in silences]
 
 
 _ADD_SILENCE = operation(
@@ -458,10 +486,21 @@ def _must_not_come_from_elsewhere(request: Request) -> None:
     must_hold_a_key(request)
 
 
+_CHANNELS = Sheet(name="channels", columns=[*answers.CHANNEL["properties"]])
+_RULES = Sheet(
+    name="rules",
+    columns=[*answers.RULE["properties"]],
+    special={"kinds": lambda rule: ", ".join(rule["kinds"])},
+)
+_SILENCES = Sheet(name="silences", columns=[*answers.SILENCE["properties"]])
 _ALARMS = Sheet(name="alarms", columns=[each.name for each in fields(Alarm)])
 _DELIVERIES = Sheet(
     name="deliveries", columns=[each.name for each in fields(Delivery) if each.name != "body"]
 )
+
+
+def _whole(name: str, items: list[Json]) -> Response:
+    return _json({name: items, "count": len(items)})
 
 
 def _page(name: str, items: list[Json], cursor: str | None) -> Response:

@@ -20,6 +20,7 @@ from receiver.domain.keys import Power
 from receiver.web import openapi
 from receiver.web.admin_api import audited, author_of, decoded_json
 from receiver.web.context import services
+from receiver.web.exports import FileFormat, Sheet, described, or_file, whole_file
 from receiver.web.openapi import answer, operation
 from receiver.web.routing import Guarded
 
@@ -30,7 +31,13 @@ def routes() -> list[Guarded]:
     """The routes of labels and notes."""
     path = "/servers/{server_id:path}/labels"  # a server_id may contain slashes
     return [
-        Guarded("/labels", list_labels, methods=["GET"], needs=Power.READ, describes=_LIST),
+        Guarded(
+            "/labels",
+            or_file(list_labels, labels_file),
+            methods=["GET"],
+            needs=Power.READ,
+            describes=described(_LIST),
+        ),
         Guarded(path, get_labels, methods=["GET"], needs=Power.READ, describes=_GET),
         Guarded(path, patch_labels, methods=["PATCH"], needs=Power.MANAGE, describes=_PATCH),
     ]
@@ -82,10 +89,22 @@ _PATCH = operation(
 
 async def list_labels(request: Request) -> Response:
     """Answer with all labels, sorted, and the number of listed servers that have each."""
+    labels = await _all_labels(request)
+    return _json({"labels": labels, "count": len(labels)})
+
+
+async def labels_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of all labels, sorted, and the number of servers that have each."""
+    return await whole_file(request, file_format, _LABELS_SHEET, await _all_labels(request))
+
+
+async def _all_labels(request: Request) -> list[openapi.Json]:
     found = services(request)
     labels = await found.calls.read(found.store.labels.all)
-    listed = [{"label": label, "server_count": count} for label, count in labels]
-    return _json({"labels": listed, "count": len(listed)})
+    return [{"label": label, "server_count": count} for label, count in labels]
+
+
+_LABELS_SHEET = Sheet(name="labels", columns=["label", "server_count"])
 
 
 async def get_labels(request: Request) -> Response:

@@ -1,8 +1,8 @@
 """Answers with files: when they are given in place of JSON, and how they are sent in parts."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -14,7 +14,7 @@ from receiver.web.context import services
 from receiver.web.exports.formats import FileFormat, Sheet, asked_format
 from receiver.web.openapi import Json
 
-__all__ = ["AnyPart", "InParts", "Part", "described", "file_answer", "or_file"]
+__all__ = ["AnyPart", "InParts", "Part", "described", "file_answer", "or_file", "whole_file"]
 
 Place = TypeVar("Place")
 
@@ -62,11 +62,13 @@ def described(operation: Json) -> Json:
     found = operation["responses"]["200"]
     files = {each.media_type: {"schema": openapi.TEXT} for each in FileFormat}
     answer = {**found, "content": {**found["content"], **files}}
-    says = " ".join(filter(None, [operation.get("description"), _IN_FILES]))
+    parameters = [*operation.get("parameters", ())]
+    in_files = _FROM_CURSOR if openapi.CURSOR in parameters else _WHOLE
+    says = " ".join(filter(None, [operation.get("description"), in_files, _IN_CSV]))
     return {
         **operation,
         "description": says,
-        "parameters": [*operation.get("parameters", ()), _FORMAT],
+        "parameters": [*parameters, _FORMAT],
         "responses": {**operation["responses"], "200": answer},
     }
 
@@ -117,6 +119,29 @@ async def file_answer(  # noqa: PLR0913 - all but four by name
     return InParts(parts(first), headers=headers, media_type=media_type)
 
 
+async def whole_file(
+    request: Request, file_format: FileFormat, sheet: Sheet, items: Sequence[Any]
+) -> Response:
+    """
+    Answer with a file of a list that is short enough to be read at once.
+
+    Args:
+        request: The request.
+        file_format: The format of the file.
+        sheet: Says how the list is written in a file.
+        items: All items of the list: JSON objects, or what orjson encodes as such.
+    """
+
+    async def read(begin: int | None, limit: int) -> AnyPart[int]:
+        first = begin or 0
+        end = first + limit
+        part = items[first:end]
+        following = end if end < len(items) else None
+        return Part(sheet.part(file_format, part), len(part)), following
+
+    return await file_answer(request, file_format, sheet, read)
+
+
 class InParts(StreamingResponse):
     """
     An answer that is sent in parts.
@@ -144,10 +169,12 @@ A hundred servers with the longest lists of tools that messages may hold take ab
 """
 
 _PARAMETERS = {FileFormat.CSV: "; charset=utf-8; header=present", FileFormat.JSON_LINES: ""}
-_IN_FILES = (
+_WHOLE = "A file, in CSV or JSON Lines, holds the whole list."
+_FROM_CURSOR = (
     "A file, in CSV or JSON Lines, holds the whole list from the cursor on, or the first limit of "
-    "it. In CSV, a text that a spreadsheet would take for a formula begins with an apostrophe."
+    "it."
 )
+_IN_CSV = "In CSV, a text that a spreadsheet would take for a formula begins with an apostrophe."
 _FORMAT = openapi.parameter(
     "format",
     "The format of the answer. Without it, the header Accept says it: text/csv for CSV, and "

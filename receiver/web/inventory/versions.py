@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from receiver.domain.inventory.software import Software, VersionCount, version_counts
 from receiver.web.context import Services, services
-from receiver.web.exports import AnyPart, FileFormat, Part, Sheet, file_answer
+from receiver.web.exports import FileFormat, Sheet, whole_file
 from receiver.web.headers import json_answer, tag_of
 from receiver.web.openapi import COUNT, TEXT, Json, answer, listed, object_of, operation
 
@@ -59,11 +59,7 @@ async def versions_file(request: Request, file_format: FileFormat) -> Response:
         for each in counts
         for stage, servers in each.stages
     ]
-
-    async def read(_: int | None, __: int) -> AnyPart[int]:
-        return Part(_SHEET.part(file_format, rows), len(rows)), None
-
-    return await file_answer(request, file_format, _SHEET, read)
+    return await whole_file(request, file_format, _SHEET, rows)
 
 
 async def counted_versions(found: Services) -> Mapping[Software, Sequence[VersionCount]]:

@@ -1,6 +1,6 @@
-"""Calls about the list of servers: the numbers beside its filters."""
+"""Calls about the list of servers: the numbers beside its filters, and its saved views."""
 
-from receiver.web.listing.facets import routes as facet_routes
+from receiver.web.listing import facets, saved_views
 from receiver.web.routing import Guarded
 
 __all__ = ["routes"]
@@ -8,4 +8,4 @@ __all__ = ["routes"]
 
 def routes() -> list[Guarded]:
     """The routes of the calls about the list of servers."""
-    return facet_routes()
+    return [*facets.routes(), *saved_views.routes()]

@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import messages
+from alerting import alerting_app
+from keyring import bearer, keep, made
 from receiver.domain.errors import StoreUnavailable
 from receiver.web.exports.answers import InParts
 from receiver.web.exports.formats import FileFormat, Sheet
-from servers import serve
+from servers import Clock, serve
 
 FORMULA = '=HYPERLINK("http://evil.example")'
+FORMULA_AS_LABEL = "=1+1"
 SHEET = Sheet(name="a", columns=["a", "b", "count"], special={"count": lambda item: len(item["b"])})
 
 
@@ -174,6 +178,98 @@ def test_tools_are_exported_as_files(receiver: httpx.Client) -> None:
 def test_alarms_and_deliveries_are_exported_as_files(receiver: httpx.Client, path: str) -> None:
     assert [] == rows(receiver.get(f"{path}?format=csv"))
     assert [] == lines(receiver.get(f"{path}?format=jsonl&limit=5"))
+
+
+@pytest.fixture
+def alerting(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    """A receiver without keys that can keep the addresses of channels."""
+    with serve(alerting_app(database_url, clock)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/channels", "/rules", "/silences", "/labels", "/views"])
+def test_short_lists_are_exported_as_files(alerting: httpx.Client, path: str) -> None:
+    name = path.removeprefix("/")
+    assert [] == rows(alerting.get(f"{path}?format=csv"))
+    assert [] == lines(alerting.get(f"{path}?format=jsonl"))
+    fill(alerting)
+
+    items = alerting.get(path).json()[name]
+    as_csv = alerting.get(path, headers={"Accept": "text/csv"})
+    as_lines = alerting.get(f"{path}?format=jsonl")
+
+    assert 1 == len(items)
+    assert items == lines(as_lines)
+    assert [[*items[0]]] == [[*row] for row in rows(as_csv)]
+    shown = as_csv.headers["content-disposition"]
+    assert f'attachment; filename="{name}-2026-01-31T120000Z.csv"' == shown
+    assert "hush" not in as_csv.text + as_lines.text
+    assert "format: expected one of" in alerting.get(f"{path}?format=xml").json()["detail"]
+
+
+def fill(receiver: httpx.Client) -> None:
+    """Make a channel with a secret address, and an item of each short list with an evil name."""
+    receiver.post("/heartbeat", json=messages.slim(server_id="a")).raise_for_status()
+    channel = {"name": FORMULA, "kind": "webhook", "address": "http://127.0.0.1:9/hush"}
+    kept = receiver.post("/channels", json=channel).raise_for_status().json()["channel"]
+    (first,) = receiver.get("/rules").json()["rules"]
+    receiver.delete(f"/rules/{first['id']}").raise_for_status()
+    rule = {"name": FORMULA, "kinds": ["late", "down"], "channel_id": kept["id"]}
+    silence = {"query": "", "duration_seconds": 60, "reason": FORMULA}
+    for path, asked in (("/rules", rule), ("/silences", silence)):
+        receiver.post(path, json=asked).raise_for_status()
+    receiver.patch("/servers/a/labels", json={"add": [FORMULA_AS_LABEL]}).raise_for_status()
+    token, *_ = re.findall(r'name="form" value="([^"]+)"', receiver.get("/?query=a").text)
+    view = {"form": token, "name": FORMULA, "query": "a", "sort": "server_id"}
+    assert 303 == receiver.post("/views", data=view).status_code
+
+
+def test_texts_in_files_of_short_lists_are_no_formulas(alerting: httpx.Client) -> None:
+    fill(alerting)
+
+    def written(path: str, column: str) -> str:
+        (row,) = rows(alerting.get(f"{path}?format=csv"))
+        return row[column]
+
+    assert [f"'{FORMULA}"] * 3 == [
+        written("/channels", "name"),
+        written("/rules", "name"),
+        written("/silences", "reason"),
+    ]
+    assert f"'{FORMULA_AS_LABEL}" == written("/labels", "label")
+    assert f"'{FORMULA}" == written("/views", "name")
+    assert "down, late" == written("/rules", "kinds")
+
+
+def test_keys_are_exported_without_their_secrets(
+    database_url: str, clock: Clock, audit: list[str]
+) -> None:
+    """All of them, also where a file has several parts."""
+    admin, token = made("admin", name=FORMULA)
+    others = [made("viewer", name=f"k{n}")[0] for n in range(149)]
+    keep(database_url, admin, *others)
+    with serve(alerting_app(database_url, clock)) as client:
+        answers = [
+            client.get("/keys", params=asked, headers=bearer(token))
+            for asked in ({}, {"format": "csv"}, {"format": "jsonl"})
+        ]
+
+    in_json, as_csv, as_lines = answers
+    keys = in_json.json()["keys"]
+    found = rows(as_csv)
+    ids = [[key["id"] for key in each] for each in (keys, found, lines(as_lines))]
+    assert 150 == len({*ids[0]})
+    assert [ids[0]] * 3 == ids
+    assert [*keys[0]] == [*found[0]]
+    (evil,) = [row for row in found if row["id"] == admin.id]
+    assert (f"'{FORMULA}", "admin", "active", "") == tuple(
+        evil[name] for name in ("name", "scope", "standing", "revoked_at")
+    )
+    assert {"no-store"} == {each.headers["cache-control"] for each in answers}
+    assert 3 == sum("listed all 'keys'" in line for line in audit)
+    secret = token.removeprefix(f"fleetkey_{admin.id}_")
+    assert secret not in as_csv.text + as_lines.text
+    assert "digest" not in as_csv.text + as_lines.text
 
 
 def test_head_request_of_an_export_reads_one_part_only(fleet: httpx.Client) -> None:
