@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from enum import IntEnum
@@ -66,10 +66,20 @@ class CommandFailed(FleetError):
 
 
 class WrongUse(CommandFailed):
-    """An argument or a setting is wrong, or fits neither the other ones nor the files there are."""
+    """
+    An argument or a setting is wrong, or fits neither the other ones nor the files there are.
+
+    Attributes:
+        paths: If a receiver has refused a request, which values of its body it has found wrong,
+            such as `server_id`.
+    """
 
     code = "wrong_use"
     exit_status = Exit.USAGE
+
+    def __init__(self, text: str, paths: Iterable[str] = ()) -> None:
+        super().__init__(text)
+        self.paths = frozenset(paths)
 
 
 class Unreachable(CommandFailed):

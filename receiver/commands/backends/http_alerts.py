@@ -1,5 +1,7 @@
 """Channels, rules, silences and alarms that are reached by a receiver's HTTP API."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -59,10 +61,12 @@ class HttpAlerts:
         return self._all("rules")
 
     def make_rule(self, asked: Json) -> Json:
-        return self._call("POST", "/rules", json=asked)
+        with _asking_for("channel_id", asked, self.channel):
+            return self._call("POST", "/rules", json=asked)
 
     def change_rule(self, rule_id: str, asked: Json) -> Json:
-        return self._call("PUT", f"/rules/{segment(rule_id)}", json=asked)
+        with _asking_for("channel_id", asked, self.channel):
+            return self._call("PUT", f"/rules/{segment(rule_id)}", json=asked)
 
     def remove_rule(self, rule_id: str) -> None:
         self._call("DELETE", f"/rules/{segment(rule_id)}")
@@ -71,12 +75,11 @@ class HttpAlerts:
         return self._all("silences", ended=str(ended).lower())
 
     def make_silence(self, asked: Json) -> Json:
-        try:
+        with _asking_for("server_id", asked, self._server):
             return self._call("POST", "/silences", json=asked)
-        except WrongUse as error:
-            if asked.get("server_id") is None:
-                raise
-            raise CommandFailed(str(error)) from None  # there is no such server, most likely
+
+    def _server(self, server_id: str) -> Json:
+        return self._call("GET", "/by-id/servers", params={"id": server_id})
 
     def end_silence(self, silence_id: str) -> None:
         self._call("DELETE", f"/silences/{segment(silence_id)}")
@@ -93,6 +96,28 @@ class HttpAlerts:
     def _all(self, what: str, **asked: str) -> list[Json]:
         found: list[Json] = self._call("GET", f"/{what}", params=asked)[what]
         return found
+
+
+@contextmanager
+def _asking_for(name: str, asked: Json, read: Callable[[str], object]) -> Iterator[None]:
+    """
+    A context for a request whose body names something that must exist, such as a server.
+
+    The receiver refuses a body that names nothing that exists as it refuses any wrong value. So if
+    this is the only value that is wrong, `read` is called with it, which raises CommandFailed if
+    there is no such thing. Otherwise the refusal, a WrongUse, is raised.
+
+    Args:
+        name: The name of the value in the body.
+        asked: The body.
+        read: Reads what the value names.
+    """
+    try:
+        yield
+    except WrongUse as error:
+        if error.paths == {name}:
+            read(asked[name])
+        raise
 
 
 def segment(text: str) -> str:

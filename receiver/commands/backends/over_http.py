@@ -322,7 +322,7 @@ class HttpBackend:
         if status == 404:
             raise _NotFound(says)
         if status in {400, 422}:
-            raise WrongUse(says)
+            raise WrongUse(says, _wrong(answer))
         raise (Unreachable if status >= 500 else CommandFailed)(says)
 
 
@@ -335,6 +335,13 @@ def _problem(answer: httpx.Response) -> str:
     with suppress(ValueError, KeyError, TypeError):
         return visible(orjson.loads(answer.content)["detail"])
     return f"{answer.url.copy_with(query=None)} answers {answer.status_code}."
+
+
+def _wrong(answer: httpx.Response) -> list[str]:
+    """The paths of the values that a receiver finds wrong in a request; empty if it names none."""
+    with suppress(ValueError, KeyError, TypeError):
+        return [each["path"] for each in orjson.loads(answer.content)["errors"]]
+    return []
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -80,9 +80,27 @@ def test_server_is_silenced_for_a_while(ways: Ways, way: str) -> None:
         json.loads(line)["reason"],
     )
     assert "2026-02-01 12:00 UTC" in staging.explained
-    assert (1, True) == (unknown.status, "no server 'nobody'" in unknown.explained)
+    assert (1, [], "There is no server 'nobody'.") == unknown
     assert (0, f"The silence {silence_id} has ended.") == (ended.status, ended.explained)
     assert 3 == len(all_of_them.said)
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 2000])
+def test_silence_with_a_wrong_reason_is_a_wrong_use_in_both_ways(ways: Ways, reason: str) -> None:
+    asked = ("silence", "acme_web-1", "--for", "2h", "--reason", reason)
+    of_nobody = ("silence", "nobody", "--for", "2h", "--reason", reason)
+
+    for way in (ways.database, ways.http):
+        for refused in (way(*asked), way(*of_nobody)):
+            assert (2, []) == (refused.status, refused.said)
+            assert refused.explained.startswith("reason: ")
+
+
+def test_rule_for_a_channel_that_does_not_exist_fails_in_both_ways(ways: Ways) -> None:
+    asked = ("rules", "create", "--name", "a", "--kind", "down", "--channel", "nothing")
+
+    for way in (ways.database, ways.http):
+        assert (1, [], "There is no channel 'nothing'.") == way(*asked)
 
 
 def test_database_is_labelled_in_both_ways(ways: Ways) -> None:

@@ -206,6 +206,26 @@ def test_forget_command_forgets_any_server_by_its_id(
     assert "acme_web-1" not in three_servers.ids()
 
 
+@pytest.mark.parametrize("way", ["database", "http"])
+def test_forget_command_prints_what_is_forgotten_before_an_id_that_does_not_exist(
+    ways: Ways, three_servers: Watched, way: str
+) -> None:
+    command: Command = getattr(ways, way)
+    first, second = (("--server", each) for each in ("acme_web-1", "nope"))
+
+    nothing = command("forget", *second, *first, "--yes")
+    halfway = command("forget", *first, *second, "--yes")
+
+    assert (1, [], "There is no server 'nope'.") == nothing
+    assert (1, ["acme_web-1"]) == halfway[:2]
+    assert [
+        "1 server is forgotten.",
+        "It ended there, and others may be left:",
+        "There is no server 'nope'.",
+    ] == halfway.explained.splitlines()
+    assert "acme_web-1" not in three_servers.ids()
+
+
 def test_forget_command_keeps_a_server_named_by_its_id_when_the_answer_is_no(
     ways: Ways, three_servers: Watched
 ) -> None:

@@ -28,6 +28,7 @@ ANSWERS = {
     "/fleet/broken": PlainTextResponse("oh", 500),
     "/fleet/away": JSONResponse({"detail": "The database does not answer."}, 503),
     "/fleet/full": JSONResponse({"detail": "There are too many."}, 409),
+    "/fleet/wrong": JSONResponse({"detail": "This is no filter."}, 400),
 }
 
 
@@ -46,6 +47,7 @@ def test_unsuccessful_answers_of_a_receiver_are_explained() -> None:
         "/fleet/broken": (3, "/fleet/broken/servers answers 500."),
         "/fleet/away": (3, "The database does not answer."),
         "/fleet/full": (1, "There are too many."),
+        "/fleet/wrong": (2, "This is no filter."),
         "/fleet/denied with a key": (4, "This key is \\x1b[31mwrong."),
     }
     assert expected.keys() == said.keys()
