@@ -4,6 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from attrs import frozen
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from browsing import chromium
+from contract.fields import parse_moment
 from keyring import bearer, keep, made
 from odoo_program import OdooProgram, Server
 from phoning import get
@@ -139,6 +141,23 @@ def test_button_saves_the_typed_receiver_and_sends_to_it(page: Page, fleet: Flee
     assert fleet.heartbeats() == 1
     page.reload()
     expect(field(page, "mcp_phone_home_url")).to_have_value(fleet.receiver.url)
+
+
+def test_maintenance_that_is_begun_is_a_silence_of_this_server(page: Page, fleet: Fleet) -> None:
+    field(page, "mcp_phone_home_url").fill(fleet.receiver.url)
+    field(page, "mcp_phone_home_token").fill(fleet.token)
+    page.get_by_role("button", name="Send heartbeat now").click()
+    expect(notification(page)).to_contain_text("The receiver has taken the heartbeat in.")
+    page.reload()  # Odoo does so by itself, in a moment, and the page forgets what was typed
+    field(page, "mcp_maintenance_minutes").fill("45")
+    page.get_by_role("button", name="Begin now").click()
+    expect(notification(page)).to_contain_text("For the next 45 minutes")
+
+    answer = get(f"{fleet.receiver.url}/silences", headers=bearer(fleet.viewer))
+    (silence,) = answer.raise_for_status().json()["silences"]
+    begins, ends = (parse_moment(silence[each]) for each in ("begins_at", "ends_at"))
+    assert (SERVER_ID, True) == (silence["server_id"], silence["is_active"])
+    assert timedelta(minutes=45) == ends - begins
 
 
 def test_failed_heartbeat_is_explained(page: Page, fleet: Fleet) -> None:
