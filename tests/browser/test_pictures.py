@@ -31,6 +31,41 @@ def test_history_can_be_read_by_everybody(
     assert "owned" not in (page.title(), narrow.title())
 
 
+def test_wall_fits_on_a_screen_that_is_not_high(
+    reader: Reader, receiver: httpx.Client, clock: Clock
+) -> None:
+    names = [f"customer-{n:03}-{'production' if n % 2 else 'main'}" for n in range(120)]
+    fleet = [
+        messages.heartbeat(
+            server_id=name, database=name, odoo_stage=("production", "staging")[n % 2]
+        )
+        for n, name in enumerate(names)
+    ]
+    receiver.post("/heartbeats", json=fleet)
+    silence = {"query": "stage:staging", "reason": "Upgrade", "duration_seconds": 3600}
+    receiver.post("/silences", json=silence).raise_for_status()
+    clock.advance(75)
+    receiver.post("/heartbeats", json=fleet[:80])
+    clock.advance(75)
+    receiver.post("/heartbeats", json=fleet[:80])
+    wait_until(lambda: receiver.get("/events?kind=late&limit=100").json()["count"] == 40)
+    page = reader.open("/wall", width=1366, height=560)
+    expect(page.locator(".bricks > .silenced")).to_have_count(20)
+    expect(page.locator("#sum .late b")).to_have_text("20")
+    assert [] == serious(page)
+
+    def fit() -> float:
+        """The size of the groups; asserts that nothing of the page is cut."""
+        root = "document.documentElement"
+        wait_until(lambda: page.evaluate(f"{root}.scrollHeight <= {root}.clientHeight") is True)
+        return float(page.evaluate(f"getComputedStyle({root}).getPropertyValue('--fit') || 1"))
+
+    low = fit()
+    page.set_viewport_size({"width": 1366, "height": 2000})
+    wait_until(lambda: fit() == 1)
+    assert 0.5 <= low < 1
+
+
 def test_wall_keeps_its_tiles_in_their_places_while_states_change(
     reader: Reader, receiver: httpx.Client, clock: Clock
 ) -> None:

@@ -51,8 +51,9 @@ HISTORY = operation(
                 period={"type": "string", "enum": [each.value for each in Period]},
                 availability={
                     **_OR_NULL,
-                    "description": "The share of all servers, over the time that is known, that "
-                    "was neither late nor down.",
+                    "description": "The share of all servers that was neither late nor down, on "
+                    "average over the minutes in which servers were counted, because a receiver "
+                    "ran.",
                 },
                 listened={
                     **_OR_NULL,

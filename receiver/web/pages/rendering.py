@@ -160,6 +160,7 @@ def sign_in_form(request: Request, refused: Refusal | None, *, to: str) -> Respo
         signed_in=None,
         manages_keys=False,
         open_alarms=0,
+        shows_menu=False,
     )
 
 
@@ -204,6 +205,7 @@ def answer(
         "open_alarms": _open_alarms(request),
         "signed_in": who.signed_in,
         "manages_keys": who.key is not None and who.may_manage,
+        "shows_menu": _may_use_menu(request),
         "is_update": known is not None,
         **context,
     }
@@ -221,6 +223,23 @@ def _update(page: Response, known: Known, token: cookies.CsrfToken, now: datetim
     update = known.update(bytes(page.body), token=token.text.encode(), owner=token.owner, now=now)
     headers = {name: text for name, text in page.headers.items() if name not in _OF_THE_PAGE}
     return Response(update, page.status_code, headers=headers, media_type="application/json")
+
+
+def _may_use_menu(request: Request) -> bool:
+    """
+    Whether the pages of the menu answer this browser, and not with the form for signing in.
+
+    On a page that needs no key, such as one that says that there is no such page, nobody has looked
+    yet whether the session in the cookie lasts: the menu is shown to a browser that has a cookie.
+    """
+    gate = services(request).gate
+    if gate.needs_keys:
+        return visitor(request).key is not None or bool(cookies.session_cookie(request.scope))
+    try:
+        gate.admit(request.scope, Power.READ)
+    except Refusal:
+        return False
+    return True
 
 
 def _open_alarms(request: Request) -> int:

@@ -1,5 +1,5 @@
 """
-The page with the history of the fleet: pictures, each with its figures in a table.
+The page `/history`, which people know as Charts: pictures, each with its figures in a table.
 
 The history of a period, such as a day, is divided into slots, such as hours.
 """
@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 from contract import State
 from receiver.domain.history import Figures, Hour, Period, Shares
 from receiver.domain.keys import Power
-from receiver.web.context import services
+from receiver.web.context import Services, services
 from receiver.web.pages import wording
 from receiver.web.pages.drawing import Stack, stack
 from receiver.web.pages.pictures.trend import TROUBLED, troubled
@@ -100,6 +100,7 @@ async def history_page(request: Request) -> Response:
     period = period_query(request)
     found = await services(request).fleet.figures(period)
     whole = found.whole
+    now = await _now(services(request))
 
     return await answer_from_thread(
         request,
@@ -111,17 +112,28 @@ async def history_page(request: Request) -> Response:
         of=sum(whole.worst.values()) if whole else 0,
         worst_at=found.worst_at,
         listened=found.listened,
+        counted_seconds=_MINUTE * whole.minutes if whole else 0,
+        known_from=_name(whole.begins_at, Period.DAY) if whole else "",
         lost=_lost(whole) if whole else None,
         times=_times(found, period),
         slots=[_name(slot.begins_at, period) for slot in reversed(found.slots)],
-        pictures=_pictures(found, period) if whole and any(whole.sums.values()) else [],
+        pictures=_pictures(found, period, now) if whole and any(whole.sums.values()) else [],
     )
 
 
-def _pictures(found: Figures, period: Period) -> list[Picture]:
+async def _now(found: Services) -> tuple[int, int]:
+    """How many servers are up at this moment, and how many there are in all."""
+    vitals = await found.calls.read(found.store.servers.vitals, found.clock())
+    states: Counter[str] = Counter()
+    for (state, _), number in vitals.standing.items():
+        states[state] += number
+    return states[State.UP.value], sum(states[state] for state in _STACKED)
+
+
+def _pictures(found: Figures, period: Period, now: tuple[int, int]) -> list[Picture]:
     return [
         _trouble(found, period),
-        _up(found, period),
+        _up(found, period, now),
         _heartbeats(found, period),
         *(_shares(found, period, field) for field in _FIELDS),
     ]
@@ -144,7 +156,7 @@ def _trouble(found: Figures, period: Period) -> Picture:
         measure=f"worst moment of {_SLOT[period]}",
         stack=troubled(found),
         legend=[Entry(state, state) for state in TROUBLED],
-        heads=["Down", "Late", "Of", "Available"],
+        heads=["Down", "Late", "Of", "Available", "Counted"],
         rows=_rows(found, _trouble_row),
         tips=[
             f"{_name(slot.begins_at, period)}: {_trouble_tip(slot.hour)}" for slot in found.slots
@@ -155,18 +167,23 @@ def _trouble(found: Figures, period: Period) -> Picture:
 def _trouble_row(hour: Hour) -> Sequence[str]:
     down, late = (hour.worst.get(state, 0) for state in TROUBLED)
     of, share = sum(hour.worst.values()), wording.percent(hour.availability)
-    return [f"{down:,}", f"{late:,}", f"{of:,}", share]
+    return [f"{down:,}", f"{late:,}", f"{of:,}", share, f"{hour.minutes:,} min"]
 
 
 def _trouble_tip(hour: Hour | None) -> str:
     if hour is None:
         return "not known, no receiver ran"
-    down, late, of, _ = _trouble_row(hour)
+    down, late, of, *_ = _trouble_row(hour)
     return f"{down} down, {late} late of {of}"
 
 
-def _up(found: Figures, period: Period) -> Picture:
-    """How many servers were up, and how many in the other states, on average over each slot."""
+def _up(found: Figures, period: Period, now: tuple[int, int]) -> Picture:
+    """
+    How many servers were up, and how many in the other states, on average over each slot.
+
+    The sentence begins with how many of how many are up `now`: when many have just gone down, the
+    average of the last slot still counts the time before that.
+    """
 
     def mean(hour: Hour) -> list[float]:
         return [hour.mean(state) for state in _STACKED]
@@ -177,7 +194,8 @@ def _up(found: Figures, period: Period) -> Picture:
     return Picture(
         name="servers",
         title="Up",
-        says=f"On average {first} servers at the beginning, {last} at the end.",
+        says=f"Now {now[0]:,} of {now[1]:,} servers. "
+        f"On average {first} in the first bar that is known, {last} in the last one.",
         measure=f"average of {_SLOT[period]}",
         stack=stack(_STACKED, [None if hour is None else mean(hour) for hour in hours]),
         legend=[Entry(state, state) for state in _STACKED],
@@ -362,6 +380,7 @@ _FIELDS = (
         unknown="not reported",
     ),
 )
+_MINUTE = 60  # seconds
 _LARGE = 100
 _LAST_PERCENT = 94.0  # a name further to the right would not fit
 _COLOURS = 6

@@ -24,8 +24,9 @@ class Trend:
         worst: How many servers were late or down at the worst moment of the day.
         of: How many servers there were at that moment.
         worst_at: The beginning of the hour with that moment; None if no server was late or down.
-        availability: The share of all servers, over the time, that was neither late nor down, 0 to
-            1; None if nothing is known of the day.
+        availability: The share of all servers that was neither late nor down, on average over the
+            minutes in which servers were counted, 0 to 1; None if nothing is known of the day.
+        minutes: In how many minutes of the day servers were counted, because a receiver ran.
         is_known: Whether anything is known of the day.
     """
 
@@ -34,20 +35,23 @@ class Trend:
     of: int
     worst_at: datetime | None
     availability: float | None
+    minutes: int
     is_known: bool
 
 
 async def trend_of(found: Services) -> Trend:
     """Read how many servers were late or down in the last day. Raises StoreUnavailable."""
     day = await found.fleet.figures(Period.DAY)
-    worst = {} if day.whole is None else day.whole.worst
+    whole = day.whole
+    worst = {} if whole is None else whole.worst
     return Trend(
         stack=troubled(day),
         worst=sum(worst.get(state, 0) for state in TROUBLED),
         of=sum(worst.values()),
         worst_at=day.worst_at,
-        availability=None if day.whole is None else day.whole.availability,
-        is_known=day.whole is not None,
+        availability=None if whole is None else whole.availability,
+        minutes=0 if whole is None else whole.minutes,
+        is_known=whole is not None,
     )
 
 

@@ -8,12 +8,14 @@ from math import ceil
 from typing import Any
 from urllib.parse import urlencode
 
-from attrs import frozen
+from attrs import evolve, frozen
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from contract import State
+from receiver.domain.alerts.reach import Reach
+from receiver.domain.grouping.problems import Trouble
 from receiver.domain.keys import Power
 from receiver.domain.lists.wall import GroupCount, OnWall
 from receiver.domain.queries import Filter, Grouping
@@ -21,13 +23,16 @@ from receiver.web.context import Services, services
 from receiver.web.pages.drawing import CELL, cells, columns_for
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
 from receiver.web.pages.sizes import html_bytes
+from receiver.web.pages.told import untold_now
 from receiver.web.pages.wording import brief
 from receiver.web.requests import wall_query
 
 __all__ = ["routes"]
 
 Counts = Mapping[str, int]
-"""How many servers are in which state."""
+"""How many servers look in which way (`Silent.look`)."""
+
+_SILENCED = "silenced"
 
 
 def routes() -> list[BaseRoute]:
@@ -42,7 +47,7 @@ class Grid:
     Attributes:
         width: How wide the picture is, in SVG units.
         height: How high it is, in SVG units.
-        paths: For each state the SVG path of its cells.
+        paths: For each look of servers the SVG path of their cells.
     """
 
     width: int
@@ -58,7 +63,7 @@ class Group:
     Attributes:
         name: The value; "" if it is not known. None for the servers with all values that have no
             group of their own.
-        counts: How many servers are in which state.
+        counts: How many servers look in which way.
         tiles: The servers, to be shown by name; empty if there is a `grid`.
         grid: A picture of the servers, if there are too many to show all by name; otherwise None.
     """
@@ -69,61 +74,127 @@ class Group:
     grid: Grid | None = None
 
 
+@frozen(kw_only=True)
+class Silent:
+    """
+    The servers of the whole fleet that are late or down, and what people are told of them.
+
+    Attributes:
+        ids: The ids of these servers, of at most 5,000 of them.
+        silenced: The ids of those that are silenced: nobody is told of their alarms.
+        untold: The ids of the others of which nobody was told, and nobody will be unless somebody
+            changes the rules and channels.
+    """
+
+    ids: tuple[str, ...]
+    silenced: frozenset[str]
+    untold: frozenset[str]
+
+    def look(self, server: OnWall) -> str:
+        """How a server is shown: by its state, or if it is late or down and silenced, as that."""
+        is_silenced = server.state.stale and server.server_id in self.silenced
+        return _SILENCED if is_silenced else server.state.value
+
+
+@frozen(kw_only=True)
+class Board:
+    """
+    What the wallboard shows.
+
+    Attributes:
+        seen: The servers, at most one more than `_MOST_CELLS`.
+        silent: Those that are late or down, also of the servers that are not in `seen`.
+        groups: The groups, which count all servers.
+        each: For how many servers a cell stands at most.
+    """
+
+    seen: Sequence[OnWall]
+    silent: Sequence[OnWall]
+    groups: Sequence[Group]
+    each: int = 1
+
+
 async def wall_page(request: Request) -> Response:
     """The wallboard, with the servers that the query asks for, in groups."""
     matching, by = wall_query(request)
     found = services(request)
     now = found.clock()
-    seen, groups, each = await _read(found, matching, by, now)
+    silent = await _find_silent(found)
+    board = await _read(found, matching, by, now, silent)
+    seen = board.seen
     total: Counter[str] = Counter()
-    for group in groups:
+    for group in board.groups:
         total.update(group.counts)
     query = request.query_params.get("query")
 
     return await answer_from_thread(
         request,
         "wall.html",
-        groups=groups,
+        groups=board.groups,
         unnamed="no stage" if by is Grouping.STAGE else "not reported",
         total=total,
         of=total.total(),
-        states=_SHOWN,
-        each=each,
+        looks=_SHOWN,
+        look=silent.look,
+        each=board.each,
         size=next(name for name, most in _SIZES.items() if len(seen) <= most),
         **_names_on_tiles(seen),
         back=f"?{urlencode({'query': query})}" if query else "",
-        silent=_silent(seen)[:_MOST_NAMED],
+        silent=_most_urgent(board.silent, silent)[:_MOST_NAMED],
         silent_count=sum(total[state.value] for state in State if state.stale),
+        untold=sum(server.server_id in silent.untold for server in board.silent),
         flapping=sum(server.is_flapping for server in seen),
         now=now,
     )
 
 
-async def _read(
-    found: Services, matching: Filter, by: Grouping, now: datetime
-) -> tuple[Sequence[OnWall], list[Group], int]:
-    """
-    Read the servers of the wallboard in groups, which show as much of each server as has room.
+async def _find_silent(found: Services) -> Silent:
+    """Find the servers that are late or down, and what people are told of them."""
+    troubles = await found.troubles.find()
+    untold = await untold_now(found)
+    return Silent(
+        ids=tuple(each.record.server_id for each in troubles.servers if each.record.state.stale),
+        silenced=frozenset(record.server_id for record in untold.silenced),
+        untold=frozenset(
+            record.server_id
+            for group in untold.groups
+            if group.trouble in _OF_SILENCE and group.reach is not Reach.LATER
+            for record in group.servers
+        ),
+    )
 
-    Returns the servers, at most one more than `_MOST_CELLS`; the groups, which count all servers;
-    and for how many servers a cell stands at most.
-    """
+
+async def _read(
+    found: Services, matching: Filter, by: Grouping, now: datetime, silent: Silent
+) -> Board:
+    """Read the servers of the wallboard in groups, which show of each as much as has room."""
     read, wall = found.calls.read, found.store.servers
     seen = await read(partial(wall.on_wall, matching, by, now, limit=_MOST_CELLS + 1))
-    if len(seen) <= _MOST_TILES:
-        return seen, _with_tiles(seen), 1
     if len(seen) <= _MOST_CELLS:
-        return seen, _with_cells(seen), 1
+        draw = _with_tiles if len(seen) <= _MOST_TILES else _with_cells
+        stale = [server for server in seen if server.state.stale]
+        return Board(seen=seen, silent=stale, groups=draw(seen, silent))
     counts = await read(wall.wall_counts, matching, by, now)
     each = ceil(sum(n for *_, n in counts) / _MOST_CELLS)
-    return seen, _with_shares(counts, each), each
+    stale = []
+    if silent.ids:
+        # A filter that finds so many servers names none of them by its id.
+        those = evolve(matching, server_id=silent.ids)
+        rows = await read(partial(wall.on_wall, those, by, now, limit=len(silent.ids)))
+        stale = [server for server in rows if server.state.stale]
+    groups = _with_shares(_with_silenced(counts, stale, silent), each)
+    return Board(seen=seen, silent=stale, groups=groups, each=each)
 
 
-def _silent(servers: Sequence[OnWall]) -> list[OnWall]:
-    """The servers that are down, and then those that are late; of both the most recent first."""
-    silent = [server for server in servers if server.state.stale]
+def _most_urgent(servers: Sequence[OnWall], silent: Silent) -> list[OnWall]:
+    """
+    Those of the servers, which are late or down, that are not silenced.
+
+    First come those that are down, and then those that are late; of both the most recent first.
+    """
+    loud = [server for server in servers if silent.look(server) != _SILENCED]
     return sorted(
-        silent, key=lambda server: (server.state is not State.DOWN, -server.since.timestamp())
+        loud, key=lambda server: (server.state is not State.DOWN, -server.since.timestamp())
     )
 
 
@@ -154,35 +225,64 @@ def _longest_name(names: Sequence[str]) -> int:
     return next(fits, 0)
 
 
-def _with_tiles(servers: Sequence[OnWall]) -> list[Group]:
+def _with_tiles(servers: Sequence[OnWall], silent: Silent) -> list[Group]:
     return [
-        Group(name=name, counts=_counted(within), tiles=within) for name, within in _groups(servers)
+        Group(name=name, counts=Counter(map(silent.look, within)), tiles=within)
+        for name, within in _groups(servers)
     ]
 
 
-def _with_cells(servers: Sequence[OnWall]) -> list[Group]:
+def _with_cells(servers: Sequence[OnWall], silent: Silent) -> list[Group]:
     groups = _groups(servers)
     columns = columns_for([len(within) for _, within in groups])
     return [
         Group(
             name=name,
-            counts=_counted(within),
-            grid=_grid([server.state.value for server in within], columns),
+            counts=Counter(map(silent.look, within)),
+            grid=_grid([*map(silent.look, within)], columns),
         )
         for name, within in groups
     ]
 
 
-def _with_shares(counts: Sequence[GroupCount], each: int) -> list[Group]:
-    """Groups in which a cell stands for `each` servers of a state, the last one for fewer."""
+def _with_silenced(
+    counts: Sequence[GroupCount], stale: Sequence[OnWall], silent: Silent
+) -> list[tuple[str, str, int]]:
+    """
+    How many servers of which group look in which way: group, look and number.
+
+    Args:
+        counts: How many servers of which group are in which state.
+        stale: The servers that are late or down, which tell how many of them are silenced.
+        silent: What people are told of these.
+    """
+    silenced = Counter(
+        (server.group, server.state) for server in stale if silent.look(server) == _SILENCED
+    )
+    looks = []
+    for group, state, number in counts:
+        few = min(number, silenced[group, state])  # some may have changed between the queries
+        looks += [(group, state.value, number - few), (group, _SILENCED, few)]
+    return looks
+
+
+def _with_shares(counts: Sequence[tuple[str, str, int]], each: int) -> list[Group]:
+    """
+    Groups in which a cell stands for `each` servers that look alike, the last one for fewer.
+
+    `counts` are tuples of a group, a look, and how many servers have both.
+    """
     by_name: dict[str | None, Counter[str]] = {}
-    shown = _shown_names(_added(counts))
-    for count in counts:
-        name = count.group if count.group in shown else None
-        by_name.setdefault(name, Counter())[count.state.value] += count.servers
+    sizes: Counter[str] = Counter()
+    for group, _, number in counts:
+        sizes[group] += number
+    shown = _shown_names(sizes)
+    for group, look, number in counts:
+        name = group if group in shown else None
+        by_name.setdefault(name, Counter())[look] += number
     of_cells = {
-        name: [state.value for state in _SHOWN for _ in range(ceil(states[state.value] / each))]
-        for name, states in by_name.items()
+        name: [look for look in _SHOWN for _ in range(ceil(looks[look] / each))]
+        for name, looks in by_name.items()
     }
     columns = columns_for([len(each) for each in of_cells.values()])
     return [
@@ -200,13 +300,6 @@ def _groups(servers: Sequence[OnWall]) -> list[tuple[str | None, list[OnWall]]]:
     return sorted(found.items(), key=lambda item: _place(item[0], shown))
 
 
-def _added(counts: Sequence[GroupCount]) -> Counter[str]:
-    sizes: Counter[str] = Counter()
-    for count in counts:
-        sizes[count.group] += count.servers
-    return sizes
-
-
 def _shown_names(sizes: Counter[str]) -> list[str]:
     """The names of the largest groups, so many as have room, the largest first."""
     return sorted(sizes, key=lambda name: (-sizes[name], name))[:_MOST_GROUPS]
@@ -216,19 +309,24 @@ def _place(name: str | None, shown: Sequence[str]) -> int:
     return len(shown) if name is None else shown.index(name)
 
 
-def _counted(servers: Sequence[OnWall]) -> Counts:
-    return Counter(server.state.value for server in servers)
-
-
-def _grid(states: Sequence[str], columns: int) -> Grid:
+def _grid(looks: Sequence[str], columns: int) -> Grid:
     return Grid(
         width=CELL * columns,
-        height=CELL * ceil(len(states) / columns),
-        paths=cells(states, columns),
+        height=CELL * ceil(len(looks) / columns),
+        paths=cells(looks, columns),
     )
 
 
-_SHOWN = (State.DOWN, State.LATE, State.NEW, State.UP)
+_SHOWN = (
+    State.DOWN.value,
+    State.LATE.value,
+    _SILENCED,
+    State.NEW.value,
+    State.UP.value,
+)
+"""The looks of servers in the order in which they are counted and drawn."""
+
+_OF_SILENCE = (Trouble.DOWN, Trouble.LATE)
 _MOST_TILES = 240
 _MOST_CELLS = 5_000
 _MOST_GROUPS = 12

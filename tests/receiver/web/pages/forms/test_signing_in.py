@@ -1,6 +1,7 @@
 """Signing in with a key: who may, what the cookie holds, and what the session reads."""
 
 import html
+import re
 
 import httpx
 import pytest
@@ -34,11 +35,33 @@ def test_page_without_a_session_asks_for_sign_in_and_returns_to_it(
     assert (401, "text/html; charset=utf-8") == (asked.status_code, asked.headers["content-type"])
     assert "Bearer" in asked.headers["www-authenticate"]
     assert "Sign in" == title(asked)
+    assert ["./", "health"] == menu(asked)
     assert path == form_of(asked)["to"]
     there = signs_in(receiver, held.tokens["admin"], path)
     assert 303 == there.status_code
     assert str(receiver.base_url.join(path)) == str(there.next_request and there.next_request.url)
     assert receiver.get(path).status_code in {200, 404}
+
+
+def menu(page: httpx.Response) -> list[str]:
+    """Where the top and the foot of a page lead to, from the home page on."""
+    top, foot = page.text.partition("<main")[0], page.text.partition("</main>")[2]
+    links = re.findall(r'<a [^>]*href="([^"#]+)"', top + foot)
+    return ["./" if not link.strip("./") else link.lstrip("./") for link in links]
+
+
+def test_menu_is_shown_where_it_leads_anywhere(
+    receiver: httpx.Client, held: KeyOfEachScope
+) -> None:
+    """Not to somebody who has to sign in first, also on a page that nobody has to sign in for."""
+    receiver.headers["Accept"] = "text/html"
+    before = [receiver.get("/sign-in"), receiver.get("/nowhere")]
+    signed_in(receiver, held.tokens["viewer"])
+    after = [receiver.get("/"), receiver.get("/nowhere")]
+
+    assert [["./", "health"]] * 2 == [menu(page) for page in before]
+    for page in after:
+        assert {"timeline", "wall", "alerts", "servers", "openapi.json"} <= {*menu(page)}
 
 
 def test_api_without_a_session_answers_with_a_problem(receiver: httpx.Client) -> None:

@@ -25,6 +25,7 @@ def test_receiver_without_keys_explains_how_to_make_one(keyless: httpx.Client, p
         keyless.get("/", headers={"X-Forwarded-For": "192.0.2.7"}),
     ]
 
+    assert [True, False, False] == ['href="./timeline"' in answer.text for answer in answers]
     for answer in answers:
         assert 403 == answer.status_code
         assert "This receiver has no keys yet" == title(answer)

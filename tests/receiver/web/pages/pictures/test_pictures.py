@@ -94,7 +94,7 @@ def test_history_page_of_a_new_receiver_draws_what_it_has_counted(
     page = receiver.get("/history").text
 
     shown = tables(page)
-    assert ["Sat 31 Jan 12:00", "0", "0", "1", "100%"] == shown["Late or down"][1]
+    assert ["Sat 31 Jan 12:00", "0", "0", "1", "100%", "2 min"] == shown["Late or down"][1]
     assert [["From", "production"], ["Sat 31 Jan 12:00", "1"]] == shown["Stages"][:2]
     assert [["From", "19.0"], ["Sat 31 Jan 12:00", "1"]] == shown["Odoo versions"][:2]
     assert ["Sat 31 Jan 12:00", "1", "0", "0", "2 min"] == shown["Heartbeats"][1]
@@ -126,7 +126,7 @@ def test_pictures_show_outages_gaps_and_losses(begun: httpx.Client) -> None:
     page = begun.get("/history").text
 
     shown = tables(page)
-    assert ["Sat 31 Jan 07:00", "1", "0", "10", "98.9%"] == shown["Late or down"][6]
+    assert ["Sat 31 Jan 07:00", "1", "0", "10", "98.9%", "60 min"] == shown["Late or down"][6]
     assert ["Sat 31 Jan 09:00", "not known"] == shown["Late or down"][4]
     assert ["Sat 31 Jan 10:00", "595", "2", "3", "60 min"] == shown["Heartbeats"][3]
     assert "At worst 1 of 10 servers at once, in the hour from Sat 31 Jan 07:00 UTC." in page
@@ -134,7 +134,10 @@ def test_pictures_show_outages_gaps_and_losses(begun: httpx.Client) -> None:
     assert [["From", "Up", "New", "Late", "Down"], ["Sat 31 Jan 07:00", "9", "0", "0.1", "0"]] == [
         shown["Up"][n] for n in (0, 6)
     ]
-    assert "On average 9 of 9.1 servers at the beginning, 0 of 0 at the end." in page
+    assert (
+        "Now 0 of 0 servers. On average 9 of 9.1 in the first bar that is known, "
+        "0 of 0 in the last one."
+    ) in page
     assert ["worst moment of the hour", "average of the hour", "sum of the hour"] == re.findall(
         "Each bar: ([^<]+)", page
     )[:3]
@@ -143,6 +146,37 @@ def test_pictures_show_outages_gaps_and_losses(begun: httpx.Client) -> None:
     others = ["From", *(f"1.{n}" for n in range(6)), "others"]
     assert others == shown["MCP server versions"][0]
     assert ["Sat 31 Jan 10:00", *["1"] * 6, "2"] == shown["MCP server versions"][3]
+
+
+def test_availability_of_the_fleet_says_over_which_time_it_is_known(begun: httpx.Client) -> None:
+    """
+    It is an average over the minutes in which servers were counted. So in a fleet that was rarely
+    counted, it falls faster than it would if all of its time were known.
+    """
+    page = begun.get("/history").text
+
+    shares = re.findall(r'<dt>([^<]*)</dt><dd>([^<]*)</dd><dd class="known">([^<]*)<', page)
+    assert [
+        ("Available", "99.0%", "in the 3 h 1 min in which a receiver ran"),
+        ("Time in which a receiver ran", "49.4%", "3 h 1 min since Sat 31 Jan 07:00"),
+    ] == shares
+
+
+def test_charts_say_how_many_servers_are_up_now(receiver: httpx.Client, clock: Clock) -> None:
+    """The average of the last bar still counts the time before some went down."""
+    for n in range(3):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=f"s{n}"))
+    receiver.post("/heartbeat", json=messages.slim(server_id="gone", status="uninstalled"))
+    for _ in range(2):
+        clock.advance(75)
+        receiver.post("/heartbeat", json=messages.slim(server_id="s0"))
+    wait_until(lambda: receiver.get("/events", params={"kind": "late"}).json()["count"] == 2)
+
+    page = receiver.get("/history").text
+
+    assert "Now 1 of 3 servers. On average " in page
+    assert "<h1>Charts</h1>" in page
+    assert 'aria-current="page">Charts</a>' in page
 
 
 def test_hostile_names_are_escaped_in_pictures(begun: httpx.Client) -> None:
@@ -239,7 +273,13 @@ def test_front_page_tells_of_the_last_day(begun: httpx.Client) -> None:
     page = begun.get("/").text
 
     (trend,) = re.findall(r'<section class="card trend".*?</section>', page, re.DOTALL)
-    assert "At worst <b>1</b> of 10 late or down. Available <b>99.0%</b>." in trend
+    assert (
+        "At worst <b>1</b> of 10 late or down. "
+        "Available <b>99.0%</b> in the 3 h 1 min in which a receiver ran."
+    ) in trend
+    assert "<title>Not known: no receiver ran</title>" in trend
+    assert ["down", "late", "no receiver ran"] == re.findall(r'<span class="\w+">([^<]+)<', trend)
+    assert ["1", "0", "24 hours ago", "now"] == re.findall(r"<span>([^<]+)</span>", trend)
     assert '<path class="down"' in trend
     assert "Whole fleet, last 24 hours" in trend
     assert trend in begun.get("/?query=stage:staging").text
@@ -264,8 +304,10 @@ def test_page_of_a_server_shows_when_it_was_silent_today(
     clock.advance(10)
     page = receiver.get("/server/acme_web-1").text
 
-    assert "Heard without a gap, as long as it is known" in before
-    assert "Silent once, 2 min 30 s in all" in page
+    assert "Never late or down, as long as it is known" in before
+    assert "Late or down once, 2 min 30 s in all" in page
+    hours = re.findall(r'<text x="[^"]+" y="12">([^<]+)<', page)
+    assert ["18:00 UTC", "00:00", "06:00"] == hours[:3]
     (row,) = re.findall(r'<tr><th scope="row"><time.*?</tr>', page)
     assert ["2026-01-31 12:02:30 UTC", "2026-01-31 12:05:00 UTC"] == re.findall(
         "<time[^>]*>(.*?)</time>", row
@@ -335,6 +377,67 @@ def test_wall_shows_the_servers_of_a_filter_by_another_field(receiver: httpx.Cli
     assert '<a href="./?query=stage%3Ap">Back to the list</a>' in page
     assert "No server is here." in receiver.get("/wall", params={"query": "stage:none"}).text
     assert 400 == receiver.get("/wall", params={"by": "colour"}).status_code
+
+
+def silence(receiver: httpx.Client, query: str) -> None:
+    asked = {"query": query, "reason": "Upgrade", "duration_seconds": 3600}
+    receiver.post("/silences", json=asked).raise_for_status()
+
+
+def late(receiver: httpx.Client, clock: Clock, number: int, *alive: str) -> None:
+    """Let so many servers become late, while others send."""
+    for _ in range(2):
+        clock.advance(75)
+        receiver.post("/heartbeats", json=[messages.slim(server_id=each) for each in alive])
+    path = "/events?kind=late&limit=100"
+    wait_until(lambda: receiver.get(path).json()["count"] == number)
+
+
+@pytest.mark.both_databases
+def test_wall_counts_silenced_servers_apart(receiver: httpx.Client, clock: Clock) -> None:
+    for n, stage in enumerate(("production", "staging", "staging", "staging")):
+        beat = messages.heartbeat(server_id=f"s{n}", database=f"db{n}", odoo_stage=stage)
+        receiver.post("/heartbeat", json=beat)
+    silence(receiver, "stage:staging")
+    late(receiver, clock, 3, "s3")
+
+    page = receiver.get("/wall").text
+
+    assert {"production": {"late": 1}, "staging": {"silenced": 2, "up": 1}} == halls(page)
+    assert {"down": "0", "late": "1", "silenced": "2", "new": "0", "up": "1"} == sums(page)
+    assert "Nobody was told of <b>1</b> that is late or down" in page
+    (tile,) = re.findall(r"<li[^>]*>(?:(?!</li>).)*<bdi>db1</bdi>.*?</li>", page)
+    assert 'class="silenced"' in tile
+    assert '<span class="unseen">late </span>' in tile
+    assert "</time>, silenced</small>" in tile
+
+
+def sums(page: str) -> dict[str, str]:
+    """The numbers at the top of the wallboard, by what they count."""
+    return dict(
+        re.findall(r'data-key="sum-(\w+)" class="[^"]+"[^>]*><i [^>]*></i> <b>([\d,]+)<', page)
+    )
+
+
+@pytest.mark.parametrize("most_cells", [5_000, 50])
+def test_wall_of_many_draws_silenced_servers_apart(
+    receiver: httpx.Client, clock: Clock, monkeypatch: pytest.MonkeyPatch, most_cells: int
+) -> None:
+    """Whether a cell stands for one server or for several."""
+    monkeypatch.setattr(wall, "_MOST_CELLS", most_cells)
+    monkeypatch.setattr(wall, "_MOST_TILES", 10)
+    monkeypatch.setattr(wall, "_SIZES", {"small": most_cells + 1})
+    many(receiver, 60)
+    silence(receiver, "server:s0001,s0002")
+    late(receiver, clock, 3, "s0000", *(f"s{n:04}" for n in range(4, 60)))
+
+    page = receiver.get("/wall").text
+
+    assert {"production": {"late": 1, "silenced": 2, "up": 57}} == halls(page)
+    assert 'fill="url(#cell-silenced)"' in page
+    assert "Late or down: 1" in page
+    assert "2 more are silenced" in page
+    assert ["d3"] == re.findall(r'data-key="n\d+".*?<bdi>([^<]+)<', page)
 
 
 def test_wall_of_hundreds_has_cells_and_names_those_in_trouble(
