@@ -86,10 +86,11 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
     page = reader.open(SERVER, java_script_enabled=java_script_enabled)
     sign_in(page, held["admin"])
 
+    page.get_by_text("Add labels or a note").click()
     page.get_by_role("textbox", name="Note").fill("Call Ann first")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#notice")).to_have_text("The labels and the note were saved.")
-    expect(page.get_by_role("textbox", name="Note")).to_have_value("Call Ann first")
+    expect(page.locator("#note")).to_have_text("Call Ann first")
     page.get_by_label("Hand it over to").select_option(index=1)
     page.get_by_role("button", name="Hand over").click()
     expect(page.locator("#notice")).to_have_text("The server belongs to the key Ada Lovelace now.")
@@ -105,7 +106,12 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
         expect(page.locator("#notice")).to_be_visible()
 
     page.get_by_role("link", name="Keys").click()
+    page.get_by_role("radio", name="agent").check()
+    expect(page.get_by_label("Servers, for an agent")).to_be_visible()
     page.get_by_role("radio", name="viewer").check()
+    expect(page.get_by_label("Servers, for an agent")).to_be_visible(
+        visible=not java_script_enabled
+    )
     token = make_key(page, "New one")
     assert 200 == httpx.get(f"{reader.url}/servers", headers=bearer(token)).status_code
     page.get_by_role("link", name="All keys").click()

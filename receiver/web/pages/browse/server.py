@@ -242,18 +242,23 @@ def _may_link(found: Services, record: ServerRecord) -> bool:
 
 
 async def _ways_to_connect(found: Services, record: ServerRecord) -> list[dict[str, Any]]:
-    """The configuration files of MCP clients for a server, and links that install them."""
+    """
+    The configuration files of MCP clients for a server, the name of the environment variable for
+    the API key where a file has one, and links that install them.
+    """
     reached = await connection_of(found, record)
     if reached is None or len(reached.url) > _LONGEST_URL:
         return []
     return [
         {
             "client": client.value,
-            "file": client_file(client, [reached]),
+            "file": file,
+            "variable": reached.variable if reached.variable in file.text else None,
             "link": install_link(reached) if client is Client.CURSOR else None,
         }
         for client in Client
         if is_connectable(client, reached)
+        for file in [client_file(client, [reached])]
     ]
 
 

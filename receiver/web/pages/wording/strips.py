@@ -22,7 +22,7 @@ class Bar:
         x: The left edge of the bar, in SVG units.
         width: The width of the bar, in SVG units.
         state: The worst state of the server in the time of the bar, as in `Strip.states`.
-        title: The tooltip, such as `31 Jan 12:00 to 13:00: up`, in UTC.
+        title: The tooltip, such as `31 Jan 12:00 to 13:00 UTC: up`.
     """
 
     x: float
@@ -70,7 +70,7 @@ class Strip:
                 x=_BAR_STEP * n,
                 width=_BAR_STEP - 1,
                 state=state,
-                title=f"{times[n]:%d %b %H:%M} to {times[n + 1]:%H:%M}: {state}",
+                title=f"{times[n]:%d %b %H:%M} to {times[n + 1]:%H:%M} UTC: {state}",
             )
             for n, state in enumerate(self.states)
         ]

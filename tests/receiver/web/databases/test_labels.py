@@ -137,6 +137,9 @@ def test_admin_writes_labels_and_a_note_on_a_page(receiver: httpx.Client) -> Non
     assert "../?query=label%3Acustomer%3Aacme" == link
     front = person.get("/").text
     assert "<bdi>customer:acme, gold</bdi>" in front
+    (note,) = re.findall(r'<p class="note" id="note">(.*?)</p>', shown, re.DOTALL)
+    assert HOSTILE.replace("\u202e", "⟨U+202E⟩") == html.unescape(note)
+    assert shown.index('id="note"') < shown.index('id="past"')
     again = fields_of(person.get(PAGE), where="annotate")
     assert ("customer:acme, gold", HOSTILE) == (again["labels"], again["note"])
 

@@ -107,6 +107,7 @@ def test_server_page_says_since_when_availability_is_known(
     assert '<dt>since <time datetime="2026-01-31T12:00:00+00:00"' in page
     assert '<dd>100%</dd><dd class="known">known for 22 s</dd>' in page
     assert "30 days" not in page
+    assert '<h2 id="past-title">Availability</h2>' in page
 
 
 # How it is reached
@@ -134,6 +135,23 @@ def test_endpoint_is_a_link_where_agents_may_be_sent(
     assert links == reach.count('id="connect"')
     assert 2 * links == reach.count("in the folder of your project; if it is there already")
     assert len(page.encode()) <= MAX_PAGE_BYTES
+
+
+def test_server_page_leads_to_how_an_agent_is_connected(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(endpoint_url="https://acme.example/mcp"))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="unreachable"))
+
+    page = receiver.get("/server/acme_web-1").text
+    other = receiver.get("/server/unreachable").text
+
+    title = page.partition('id="title"')[2].partition("</div>")[0]
+    assert '<a class="button" href="#connect">Connect an agent</a>' in title
+    assert 'href="#connect"' not in other
+    way = page.partition('id="connect"')[2].partition("</section>")[0]
+    assert way.index("copy it: Odoo shows it only once") < way.index("<details")
+    variables = re.findall("Environment variable: <code data-copy>([^<]+)<", way)
+    assert ["ODOO_KEY_ACME_PRODUCTION"] * 3 == variables
+    assert 5 == len(re.findall(r'client=[\w-]+" download>Download this file<', way))
 
 
 # What it offers
