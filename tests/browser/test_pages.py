@@ -142,9 +142,8 @@ def test_list_is_narrowed_by_choosing(reader: Reader, receiver: httpx.Client, cl
     expect(listed(page)).to_have_text(["db3", "db2"])
     facets.get_by_role("link", name="not production").click()
     expect(listed(page)).to_have_text(["db1", "db0"])
-    page.get_by_text("Save this view").click()
     page.get_by_label("Name of the view").fill("Others")
-    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Save this view").click()
     expect(page.get_by_role("link", name="Others")).to_have_attribute("aria-current", "true")
     page.get_by_role("link", name="Clear all filters").click()
     expect(listed(page)).to_have_count(4)
@@ -159,6 +158,29 @@ def test_list_is_narrowed_by_choosing(reader: Reader, receiver: httpx.Client, cl
     expect(listed(page)).to_have_count(4)
     page.get_by_role("link", name="Others").click()
     expect(listed(page)).to_have_text(["db1", "db0"])
+
+
+def test_view_is_saved_with_the_filter_that_is_typed_by_then(
+    reader: Reader, receiver: httpx.Client
+) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(12)]
+    receiver.post("/heartbeats", json=fleet)
+    page = reader.open()
+    search = page.get_by_role("searchbox").first
+    search.press_sequentially("db1")
+    expect(listed(page)).to_have_count(3)
+    page.get_by_label("Name of the view").fill("Eleven")
+
+    search.press("End")
+    search.press_sequentially("1")
+    expect(listed(page)).to_have_text(["db11"])
+    expect(page.get_by_label("Name of the view")).to_have_value("Eleven")
+    page.get_by_role("button", name="Save this view").click()
+
+    expect(page.get_by_role("link", name="Eleven")).to_have_attribute("aria-current", "true")
+    expect(page).to_have_url(f"{reader.url}/?query=db11")
+    page.get_by_role("button", name="Delete this view").click()
+    expect(page.locator("#views")).to_have_count(0)
 
 
 def test_filter_is_explained_while_it_is_being_typed(

@@ -288,7 +288,8 @@ class ReadServers:
         Servers that have not told it, or do not exist, are left out.
         """
         with self._transactions.read_once() as connection:
-            found = connection.execute(_DATABASES, {"ids": [*ids]}).all()
+            possible = [each for each in ids if can_exist(each)]
+            found = connection.execute(_DATABASES, {"ids": possible}).all()
         return {row.server_id: row.database for row in found}
 
     def owned(self, key_id: str) -> list[str]:

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from contract import ServerRecord
 from receiver.domain.filter_text import FilterText
+from receiver.domain.inventory.comparison import ToolsCompared
 from receiver.domain.keys import Power
 from receiver.service.fleet import Sighting
 from receiver.web.context import Services, services
@@ -16,6 +17,7 @@ from receiver.web.inventory.comparison import compared
 from receiver.web.pages import wording
 from receiver.web.pages.inventory.links import filled, link
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
+from receiver.web.pages.silenced import silenced_now
 from receiver.web.pages.sizes import fitting, html_bytes
 from receiver.web.requests import compare_query
 
@@ -89,32 +91,27 @@ async def compare_page(request: Request) -> Response:
     texts = {"a": query.a, "b": query.b}
     sides = [await _side(found, name, texts) for name in texts]
     a, b = (side.server for side in sides)
+    silenced = await silenced_now(found)
     if a is None or b is None:
         related = () if a is None else await _related(found, a)
-        return await answer_from_thread(request, "choose.html", sides=sides, related=related)
+        return await answer_from_thread(
+            request, "choose.html", sides=sides, related=related, silenced=silenced
+        )
 
     pair = await compared(found, a, b)
     rows = _rows(a.record, b.record)
-    first, second = titles = _titles(a.record, b.record)
+    titles = _titles(a.record, b.record)
     return await answer_from_thread(
         request,
         "compare.html",
         a=a,
         b=b,
+        silenced=silenced,
         titles=titles,
         telling=[row for row in rows if row.a != row.b and row.name not in _OWN],
         own=[row for row in rows if row.a != row.b and row.name in _OWN],
         alike=[row for row in rows if row.a == row.b],
-        names=[
-            _names(dict.fromkeys(pair.tools.only_a, ""), of=first, lacking=second),
-            _names(dict.fromkeys(pair.tools.only_b, ""), of=second, lacking=first),
-            _names(
-                {
-                    name: ", ".join(wording.OF_TOOLS[each] for each in fields).lower()
-                    for name, fields in pair.tools.changed.items()
-                }
-            ),
-        ],
+        names=_names_of_tools(pair.tools, *titles),
         same=pair.tools.same,
         as_json=link("compare.json", a=a.record.server_id, b=b.record.server_id),
         turned=link("compare", a=b.record.server_id, b=a.record.server_id),
@@ -173,6 +170,20 @@ def _titles(a: ServerRecord, b: ServerRecord) -> tuple[str, str]:
         if first != second:
             return first, second
     return "First server", "Second server"
+
+
+def _names_of_tools(tools: ToolsCompared, first: str, second: str) -> list[Names]:
+    """The tools in which two servers, which are called `first` and `second`, differ."""
+    return [
+        _names(dict.fromkeys(tools.only_a, ""), of=first, lacking=second),
+        _names(dict.fromkeys(tools.only_b, ""), of=second, lacking=first),
+        _names(
+            {
+                name: ", ".join(wording.OF_TOOLS[each] for each in fields).lower()
+                for name, fields in tools.changed.items()
+            }
+        ),
+    ]
 
 
 def _names(told: Mapping[str, str], *, of: str | None = None, lacking: str | None = None) -> Names:

@@ -34,6 +34,7 @@ from receiver.web.context import services
 from receiver.web.databases.labels import relabel
 from receiver.web.pages.rendering import PageRoute, answer, redirect
 from receiver.web.pages.silenced import silence_notice, silences_notice
+from receiver.web.pages.wording import is_seen
 from receiver.web.problems import refusal
 from receiver.web.requests import form_pairs
 
@@ -263,6 +264,7 @@ async def _asked(
     count = len(selection.ids)
     if selection.query is not None:
         count = await found.calls.read(found.store.servers.count, selection.matching)
+    databases = await found.calls.read(found.store.servers.databases, selection.ids)
     return answer(
         request,
         "selection.html",
@@ -272,6 +274,7 @@ async def _asked(
         selection=selection,
         count=count,
         MOST_NAMED=MOST_NAMED,
+        names={server_id: name for server_id, name in databases.items() if is_seen(name)},
         refused=refused,
         **await deed.ask(request, selection),
     )

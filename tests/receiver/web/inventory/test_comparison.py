@@ -64,6 +64,20 @@ def test_comparison_page_shows_the_differences_first(pair: httpx.Client) -> None
     assert 'href="compare?a=b&amp;b=a%2F1">Swap' in page
 
 
+def test_comparison_says_which_server_is_silenced(pair: httpx.Client) -> None:
+    silence = {"query": "odoo:20.0", "reason": "Upgrade", "duration_seconds": 3600}
+    pair.post("/silences", json=silence).raise_for_status()
+
+    page = pair.get("/compare?a=a/1&b=b").text
+    sides = re.findall(r'<li class="card" data-key="side-.*?</li>', page)
+    offered = pair.get("/compare?a=a/1&b=acme").text
+    choices = re.findall(r'<li data-key="choice-.*?</li>', offered)
+
+    assert [False, True] == ["silenced" in side for side in sides]
+    assert [False, True] == ["silenced" in choice for choice in choices]
+    assert 'title="No alarm is told until 2026-01-31 13:00:00 UTC"' in sides[1]
+
+
 def test_comparison_is_told_as_json(pair: httpx.Client) -> None:
     told = pair.get("/compare.json?a=a/1&b=b").json()
 

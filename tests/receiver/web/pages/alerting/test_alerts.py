@@ -118,7 +118,8 @@ def test_alerts_page_of_a_new_receiver_says_how_to_begin(receiver: httpx.Client)
     assert "Nobody is told of anything yet" in page
     assert 'href="./alerts/channels/new"' in page
     assert "Nothing is alarming" in page
-    assert "There is no rule" in page
+    headings = re.findall(r"<h2[^>]*>(?:<span[^>]*>)?([^<]+)", page.partition("<footer")[0])
+    assert ["Nobody is told of anything yet", "Nothing is alarming", "Silences"] == headings
 
 
 @pytest.mark.both_databases
@@ -657,7 +658,7 @@ def test_server_is_silenced_on_its_page_and_marked_in_the_list(
 
     assert "The server is silenced</bdi> until <time " in there.text
     assert ">2026-01-31 12:30:00 UTC</time>. <a href" in there.text
-    assert "Alarms of this server are not told" in there.text
+    assert "Silenced: nobody is told of its alarms" in there.text
     assert "<bdi>Upgrade</bdi>" in there.text
     assert 'title="No alarm is told until 2026-01-31 12:30:00 UTC"' in (receiver.get("/").text)
     assert (server_id, "Upgrade") == tuple(
@@ -693,7 +694,7 @@ def test_silence_by_a_filter_marks_those_that_match(receiver: httpx.Client) -> N
     page = receiver.get("/server/s0").text
     assert "with <code><bdi>stage:dev</bdi></code>" in page
     assert "<script>alert" not in page
-    assert "Alarms of this server are not told" not in receiver.get("/server/s1").text
+    assert "Silenced: nobody is told of its alarms" not in receiver.get("/server/s1").text
 
 
 def test_node_is_silenced_with_the_server_that_stands_for_it() -> None:

@@ -69,7 +69,8 @@ def test_outage_is_one_problem_and_leads_to_its_servers(
     assert "Nobody was told of this: there is no channel. Add a channel" in plain(section(page))
     assert 'href="./alerts/channels/new"' in section(page)
     alerts = plain(receiver.get("/alerts").text)
-    assert "What nobody was told of 12 servers are down : nobody was told: there is no" in alerts
+    assert "What nobody was told of 12 servers are down s00, s01, s02 and 9 more" in alerts
+    assert 1 == alerts.count("Add a channel")
     assert "No alarm is open" in alerts
     assert "Nothing is alarming" not in alerts
     assert "all staging" in outage
@@ -165,7 +166,7 @@ def test_silenced_servers_are_listed_apart_from_the_problems(
 
     assert "1 down (1 more is silenced)" == title(page)
     assert "1 server in trouble is silenced" in plain(section(page))
-    assert "1 server is down : nobody was told: there is no channel. Add a channel loud" in alerts
+    assert "1 server is down loud" in alerts
     assert "1 server in trouble is silenced" in alerts
     assert ["loud", "calm", "well"] == re.findall(r'data-key="server-(\w+)"', page)
     assert 'title="Silent since 2026-01-31 12:00:00 UTC">down' in page

@@ -75,6 +75,7 @@ def test_view_is_saved_for_all_and_opened(people: dict[str, httpx.Client]) -> No
     assert (303, "../" + path[1:]) == (opened.status_code, opened.headers["location"])
     assert "The view &lt;Down&gt; is saved, for all who may read the fleet." in page
     assert f'href="{shown["<Down>"][1:]}" aria-current="true" title="Grace"' in page
+    assert '<span class="caption">Views</span>' in page
     assert "Save this view" not in page
     assert "Save this view" not in people["Grace"].get("/").text
 

@@ -100,6 +100,19 @@ def test_server_list_lets_administrators_select_servers(fleet: Fleet) -> None:
     assert {"a1", "a2", "b1", HOSTILE, "other"} == {*map(html.unescape, boxes)}
 
 
+def test_selection_form_calls_servers_by_the_names_of_the_list(fleet: Fleet) -> None:
+    fleet.beat("blank", database=" ")
+    chosen: Fields = {"server": ["a1", "other", "blank", "nul\x00"], "do": "forget"}
+
+    page = fleet.send("/selection", chosen).text
+    points = re.findall(r"<li>(.*?)</li>", page.partition('<ul class="points">')[2])
+    (staying,) = re.findall(r'<p id="staying">(.*?)</p>', page)
+
+    names = [re.sub("<[^>]+>", "", each) for each in points]
+    assert ["x (a1)", "acme (other)", "blank"] == names[:3]
+    assert "x (a1), acme (other), blank" in re.sub("<[^>]+>", "", staying)
+
+
 def test_down_servers_are_forgotten_and_heard_ones_stay(fleet: Fleet) -> None:
     fleet.watched.go_on(300, "b1")
     chosen: Fields = {"server": ["a1", "b1", HOSTILE], "do": "forget"}
