@@ -14,7 +14,7 @@ from typing import Any
 from attrs import asdict, evolve
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from contract import Event
+from contract import Event, ServerRecord
 from receiver.domain.databases import (
     NO_ANNOTATION,
     NOTHING_NOTED,
@@ -78,6 +78,17 @@ class Labels:
                 return None
             subject = f"server:{server_id}" if row.family is None else f"uuid:{row.family}"
             return _read(connection, [subject]).get(subject, NO_ANNOTATION)
+
+    def notes(self, records: Iterable[ServerRecord]) -> Mapping[str, str]:
+        """The notes of the databases of servers, by `server_id`; without those that have none."""
+        subjects = {record.server_id: subject_of(record) for record in records}
+        with self._transactions.read_once() as connection:
+            found = _read(connection, {*subjects.values()})
+        notes = {
+            server_id: found.get(subject, NO_ANNOTATION).note
+            for server_id, subject in subjects.items()
+        }
+        return {server_id: note for server_id, note in notes.items() if note}
 
     def all(self) -> Sequence[tuple[str, int]]:
         """All labels that servers in lists have, sorted, each with the number of these servers."""

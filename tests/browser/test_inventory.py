@@ -85,7 +85,7 @@ def test_drift_leads_to_a_comparison(reader: Reader, fleet: httpx.Client) -> Non
     register(fleet, "acme", tool("sale_order_000", title="Order 0", description="It was."))
     page = reader.open("/tools")
 
-    page.get_by_role("link", name="Differ between databases (1)").click()
+    page.get_by_role("link", name="Described differently (1)").click()
     page.get_by_role("link", name="Order 0").click()
     expect(page.locator(".variant")).to_have_count(3)
     page.get_by_role("link", name="Compare two of these servers").first.click()

@@ -271,6 +271,9 @@ def test_periods_and_days_of_the_timeline_are_local(
     expect(at).to_have_text(["23:50:00"])
     expect(page.get_by_label("From", exact=True)).to_have_value("2026-01-31T00:00")
     expect(page.locator("#chips")).to_contain_text("To: 2026-02-01 00:00:00 UTC+5:30")
+    expect(page.get_by_role("link", name="Yesterday")).to_have_attribute("aria-current", "true")
+    night = re.compile("since=2026-01-31T14%3A30%3A00Z&until=2026-02-01T02%3A30%3A00Z")
+    expect(page.get_by_role("link", name="Last night")).to_have_attribute("href", night)
     expect(page.locator("#period-zone")).to_have_text("Asia/Calcutta")
     page.get_by_label("From", exact=True).fill("2026-01-31T23:55")
     page.get_by_label("To", exact=True).fill("2026-02-01T00:15")
@@ -281,8 +284,10 @@ def test_periods_and_days_of_the_timeline_are_local(
     expect(days).to_have_text(["Saturday, 31 January 2026 (UTC)"])
     expect(page.get_by_label("From", exact=True)).to_have_value("2026-01-31T18:25")
     expect(page.locator("#period-zone")).to_have_text("UTC")
+    expect(page.locator('#chips [aria-current="true"]')).to_have_text("Everything")
     page.get_by_role("link", name="Today").click()
     expect(at).to_have_text(["18:40:00", "18:20:00"])
+    expect(page.get_by_role("link", name="Today")).to_have_attribute("aria-current", "true")
 
 
 # Copying and keys
@@ -327,7 +332,7 @@ def test_list_is_walked_and_searched_by_keys(reader: Reader, receiver: httpx.Cli
 
     page.wait_for_load_state()  # only then the scripts of the new page have run
     page.keyboard.press("?")
-    dialog = page.get_by_role("dialog", name="Keys")
+    dialog = page.get_by_role("dialog", name="Keyboard")
     expect(dialog).to_be_visible()
     assert [] == serious(page)
     dialog.get_by_label("Use these keys in this browser").uncheck()

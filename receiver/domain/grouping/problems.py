@@ -16,7 +16,16 @@ from attrs import frozen
 
 from contract import ServerRecord, State
 
-__all__ = ["MANY", "TOGETHER", "Problem", "Trouble", "Troubled", "problems", "troubles"]
+__all__ = [
+    "MANY",
+    "TOGETHER",
+    "Problem",
+    "Trouble",
+    "Troubled",
+    "is_production",
+    "problems",
+    "troubles",
+]
 
 TOGETHER = timedelta(minutes=1)
 """Two servers have the same problem if the same trouble began with both within this time."""
@@ -111,7 +120,18 @@ class Problem:
     @property
     def has_production(self) -> bool:
         """Whether at least one of the servers is in production, or has no stage."""
-        return any((record.odoo_stage or "production") == "production" for record in self.servers)
+        return any(is_production(record) for record in self.servers)
+
+    @property
+    def seen(self) -> tuple[datetime, datetime]:
+        """When the server that is silent longest was last heard, and when the last one was."""
+        moments = [record.last_seen for record in self.servers]
+        return min(moments), max(moments)
+
+
+def is_production(record: ServerRecord) -> bool:
+    """Whether a server is in production; one without a stage counts as if it were."""
+    return (record.odoo_stage or "production") == "production"
 
 
 def problems(records: Iterable[ServerRecord]) -> list[Problem]:
@@ -198,10 +218,15 @@ def _in_order(servers: Began) -> list[tuple[datetime | None, ServerRecord]]:
 
 
 def _urgency(problem: Problem) -> tuple[object, ...]:
-    """A sort key: the most urgent problem comes first."""
+    """
+    A sort key: the most urgent problem comes first.
+
+    Of two problems with the same trouble, one with servers in production comes first, however many
+    servers of other stages the other one has.
+    """
     newest = problem.last or min(record.first_seen for record in problem.servers)
     return (
-        not problem.is_urgent,
+        not (problem.is_urgent and problem.has_production),
         _TROUBLES.index(problem.trouble),
         not problem.has_production,
         -len(problem.servers),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from contract import EventKind
+from contract import Event, EventKind
 
 __all__ = ["Alike", "Brief", "Entry", "Group", "together"]
 
@@ -66,6 +66,8 @@ class Group:
         event_ids: The numbers of all events of the group.
         alike: The events by their details, the most frequent details first; empty if nobody has
             read the details.
+        each: The events, newest first, if they are few and have different details, and somebody has
+            read them; otherwise empty.
         has_more: Whether there may be earlier events of the group that were left out.
     """
 
@@ -76,6 +78,7 @@ class Group:
     last: datetime
     event_ids: Sequence[int] = ()
     alike: Sequence[Alike] = ()
+    each: Sequence[Event] = ()
     has_more: bool = False
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from attrs import field, frozen
 
 from receiver.domain.lists.profiles import Profile
-from receiver.domain.queries import Filter, Rank, ranks_wanted
+from receiver.domain.queries import LISTED, Filter, Rank, ranks_wanted
 
 __all__ = ["FACETS", "Alike", "Breakdown", "Counts", "most_frequent"]
 
@@ -75,6 +75,8 @@ class Breakdown:
         unwanted_owners: The ids of the keys that the filter excludes; None stands for no key.
         labels: For each label how many servers of databases with it match the filter, apart from
             what that says of labels. Labels of few servers may be missing if there are very many.
+        hidden: How many servers match the filter, apart from its states, that lists leave out
+            because they are nodes or superseded, by the value of `Filter.state`.
     """
 
     groups: Sequence[Alike]
@@ -84,6 +86,7 @@ class Breakdown:
     owners: Collection[str | None] = frozenset()
     unwanted_owners: Collection[str | None] = frozenset()
     labels: Mapping[str, int] = field(factory=dict)
+    hidden: Mapping[str, int] = field(factory=dict)
 
     def count(self, matching: Filter, *, lapsed: Collection[str] = ()) -> Counts:
         """
@@ -108,8 +111,22 @@ class Breakdown:
                     continue
                 for value in self._values(name, alike):
                     values[name][value] += alike.number
+        for state, number in self.hidden.items():
+            values["state"].setdefault(state, number)
         sets = {each.profile.toolset for each in self.groups} - {None}
         return Counts(total, values, not sets.issubset(self.tools))
+
+    def stages(self) -> Mapping[str, int]:
+        """
+        How many servers in lists have which stage, whatever the filter says of rank and profile.
+
+        The stage is "" for servers without one.
+        """
+        found: Counter[str] = Counter()
+        for alike in self.groups:
+            if alike.rank in LISTED:
+                found[alike.profile.stage] += alike.number
+        return found
 
     def _values(self, name: str, alike: Alike) -> Sequence[str]:
         """The values of a name that servers have."""

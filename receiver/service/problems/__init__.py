@@ -1,1 +1,1 @@
-"""Finds what is wrong with the fleet now."""
+"""Finds what is wrong with the fleet now, and of which servers nobody is to be told."""

@@ -62,7 +62,21 @@ def take_breakdown(connection: Connection, matching: Filter, conditions: Conditi
         owners=_owners(connection, matching.key),
         unwanted_owners=_owners(connection, excluded.get("key", ())),
         labels=_labels(connection, matching, conditions),
+        hidden=_hidden(connection, conditions),
     )
+
+
+def _hidden(connection: Connection, conditions: Conditions) -> Mapping[str, int]:
+    """
+    How many servers that lists leave out are nodes or superseded, by the value of `Filter.state`.
+
+    They must match what the filter says besides states. The index that begins with the rank finds
+    them, so that this costs nothing for the servers that lists show.
+    """
+    wanted = evolve(conditions, ranks=(Rank.NODE, Rank.SUPERSEDED))
+    query = select(servers.c.rank, func.count()).group_by(servers.c.rank)
+    rows = connection.execute(apply_conditions(query, wanted, wide=False))
+    return {Rank(rank).state: number for rank, number in rows}
 
 
 def _labels(connection: Connection, matching: Filter, conditions: Conditions) -> Mapping[str, int]:

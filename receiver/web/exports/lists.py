@@ -1,6 +1,7 @@
 """The lists of servers and of events as files."""
 
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import Any
 
 from attrs import fields
@@ -8,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contract import Problem, ServerRecord
+from contract.fields import format_moment
 from receiver.domain.errors import Refusal
-from receiver.domain.queries import Place
+from receiver.domain.queries import Order, Place
 from receiver.service.fleet import MAX_EVENTS_BYTES, Page
-from receiver.web.context import services
+from receiver.service.problems.silences import open_silences, urgency
+from receiver.web.context import Services, services
 from receiver.web.exports.answers import AnyPart, Part, file_answer
 from receiver.web.exports.formats import FileFormat, Sheet
 from receiver.web.requests import EventQuery, event_query, list_query
@@ -25,14 +28,15 @@ async def servers_file(request: Request, file_format: FileFormat) -> Response:
     if query.total:
         problem = Problem("total", "is told in JSON only, not in a file")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
-    fleet = services(request).fleet
+    found = services(request)
 
     def render(page: Page) -> AnyPart[Place]:
-        content = _SERVERS.part(file_format, (each.encode() for each in page.servers))
-        return Part(content, len(page.servers)), page.next_after
+        return _servers(found, page, query.order, file_format), page.next_after
 
     def read(after: Place | None, limit: int) -> Awaitable[AnyPart[Place]]:
-        return fleet.rendered_page(render, query.matching, query.order, after=after, limit=limit)
+        return found.fleet.rendered_page(
+            render, query.matching, query.order, after=after, limit=limit
+        )
 
     return await file_answer(
         request,
@@ -42,6 +46,29 @@ async def servers_file(request: Request, file_format: FileFormat) -> Response:
         begin=query.after,
         most=query.limit if _LIMIT in request.query_params else None,
     )
+
+
+def _servers(found: Services, page: Page, order: Order, file_format: FileFormat) -> Part:
+    """A part of a file of servers; in CSV, with what people have said of them. Blocks."""
+    servers = page.servers
+    until = open_silences(found.store, found.clock()).until(each.record for each in servers)
+    if order is Order.TROUBLE:  # as on the page
+        servers = sorted(
+            servers,
+            key=lambda each: urgency(each.record, is_silenced=each.record.server_id in until),
+        )
+    further: dict[str, dict[str, str | None]] = {}
+    if file_format is FileFormat.CSV:
+        notes = found.store.labels.notes(each.record for each in servers)
+        further = {
+            each.record.server_id: {
+                "silenced_until": _moment(until.get(each.record.server_id)),
+                "note": notes.get(each.record.server_id),
+            }
+            for each in servers
+        }
+    items = (each.encode(**further.get(each.record.server_id, {})) for each in servers)
+    return Part(_SERVERS.part(file_format, items), len(servers))
 
 
 async def events_file(request: Request, file_format: FileFormat) -> Response:
@@ -85,7 +112,12 @@ _APART = {"capabilities": "tool_count", "ip_addresses": "ip_address"}
 
 _SERVERS = Sheet(
     name="servers",
-    columns=[*(_APART.get(each.name, each.name) for each in fields(ServerRecord)), "lapsed"],
+    columns=[
+        *(_APART.get(each.name, each.name) for each in fields(ServerRecord)),
+        "lapsed",
+        "silenced_until",
+        "note",
+    ],
     special={
         "tool_count": lambda server: _count(server["capabilities"]),
         "ip_address": lambda server: (server["ip_addresses"] or {}).get("primary"),
@@ -93,6 +125,10 @@ _SERVERS = Sheet(
     },
 )
 _EVENTS = Sheet(name="events", columns=["id", "at", "kind", "server_id", "details"])
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else format_moment(at)
 
 
 def _count(names: list[Any] | None) -> int | None:

@@ -429,6 +429,7 @@ def _make_templates() -> Jinja2Templates:
         in_path=_path_segment,
         many=wording.many,
         name=_display_name,
+        named_servers=wording.named_servers,
         names=wording.names,
         percent=wording.percent,
         shown=wording.shown,

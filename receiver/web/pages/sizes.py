@@ -17,7 +17,15 @@ from receiver.domain.grouping.timeline import Group
 from receiver.domain.queries import RecordedEvent
 from receiver.service.fleet import Sighting
 from receiver.web.pages.rendering import marked, server_url
-from receiver.web.pages.wording import NAMED_SERVERS, brief, called, stages, tale, tale_of_many
+from receiver.web.pages.wording import (
+    NAMED_SERVERS,
+    brief,
+    called,
+    named_servers,
+    stages,
+    tale,
+    tale_of_many,
+)
 
 __all__ = [
     "EVENTS_BYTES",
@@ -124,7 +132,8 @@ def _server_bytes(server: Sighting) -> int:
     linked = [record.server_id, *(node.server_id for node in nodes)]
     tags = 90 + 25 * SHOWN_LABELS if record.labels else 0
     shown = html_bytes(each for each in texts if each is not None)
-    return 1000 + tags + shown + _link_bytes(linked)
+    turned = 200 if server.state.stale else 0
+    return 1000 + tags + turned + shown + _link_bytes(linked)
 
 
 def _event_bytes(recorded: RecordedEvent, names: Mapping[str, str]) -> int:
@@ -138,10 +147,11 @@ def _event_bytes(recorded: RecordedEvent, names: Mapping[str, str]) -> int:
 
 def _group_bytes(group: Group, names: Mapping[str, str]) -> int:
     """About how many bytes of HTML a group of events takes in a list."""
-    linked = group.server_ids[:NAMED_SERVERS]
+    linked = named_servers(group)
     texts = [text for line in tale_of_many(group).more for text in line]
     texts += [names[each] for each in linked if each in names]
-    return 1000 + html_bytes(texts) + _link_bytes(linked)
+    told = [text for each in group.each for line in tale(each).more for text in line]
+    return 1000 + html_bytes([*texts, *told]) + _link_bytes(linked) + 50 * len(told)
 
 
 def _problem_bytes(problem: Problem) -> int:
@@ -149,7 +159,7 @@ def _problem_bytes(problem: Problem) -> int:
     named = problem.servers[:NAMED_SERVERS]
     texts = [stages(problem.stages), *(record.hostname or "" for record in named[:1])]
     texts += map(called, named)
-    tags = 1000 if len(problem.servers) > 1 else 750
+    tags = 1400 if len(problem.servers) > 1 else 750
     return tags + html_bytes(texts) + _link_bytes(record.server_id for record in named)
 
 

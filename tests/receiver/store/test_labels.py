@@ -94,6 +94,19 @@ def test_labels_and_note_are_kept_over_a_rebuild_and_go_with_the_last_server(
     assert ((), "") == said_of(fleet, "old")
 
 
+def test_notes_of_servers_are_read_at_once(fleet: Watched) -> None:
+    fleet.beat("a", "b", database_uuid="u")
+    fleet.beat("c", "d", "e")
+    change(fleet, "a", note="Call Ada.")
+    change(fleet, "c", note="Old", labels=["gold"])
+    change(fleet, "d", labels=["gold"])
+
+    records = [fleet.record(each) for each in "abcde"]
+
+    assert {"a": "Call Ada.", "b": "Call Ada.", "c": "Old"} == fleet.store.labels.notes(records)
+    assert {} == fleet.store.labels.notes([])
+
+
 def test_search_words_find_the_current_labels_and_notes(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.beat("alone", "other")

@@ -50,8 +50,9 @@ class Value:
     Attributes:
         text: The value; "" for servers without a value, such as without a stage.
         label: What people see.
-        count: How many servers have the value, of those that match the filters for other names;
-            None if they are not counted.
+        count: How many servers have the value, of those that match the filters for other names. If
+            the filters exclude it, how many match without it; None if they exclude other values of
+            the same name, too, so that this one has no number of its own.
         link: A link to the list with the value added to the filters, or removed if it is one of
             them; None if the link would be too long.
         without: A link to the list without the servers that have the value; None if the filters
@@ -106,11 +107,13 @@ def tiles(counts: Counts, view: ListView) -> list[Tile]:
     """
     The tiles: all servers, those that are down or late, and those in each state.
 
-    They count servers that match all filters but those by state.
+    They count servers that match all filters but those by state. If there are such filters, the
+    tile of all servers says that it is about those that match.
     """
     single = [(each.value, each.value.capitalize(), (each.value,)) for each in _TILES]
+    is_whole = view.text.in_any_state() == FilterText()
     several: list[tuple[str, str, tuple[str, ...]]] = [
-        ("all", "All servers", ()),
+        ("all", "All servers" if is_whole else "All that match", ()),
         ("away", "Down or late", _AWAY),
     ]
     return [_tile(counts, view, *each) for each in (*several, *single)]
@@ -147,12 +150,12 @@ def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> lis
     for name in _LABELS:
         numbers = counts.values[name]
         if name == "state" and (numbers or counts.total or view.is_narrowed):
-            numbers = {**dict.fromkeys(_COUNTED, 0), **numbers}
+            numbers = {**dict.fromkeys(_STATES, 0), **numbers}
         if name == "key":
             if keys is None:
                 continue
             numbers = _by_name(keys, numbers)
-        group = _group(name, numbers, view, room)
+        group = _group(name, numbers, counts.total, view, room)
         room -= sum(map(_size, group.values))
         groups.append(group)
     return [
@@ -172,21 +175,31 @@ def _by_name(keys: Keyring, numbers: Mapping[str, int]) -> Mapping[str, int]:
     return found
 
 
-def _group(name: str, numbers: Mapping[str, int], view: ListView, room: int) -> Group:
-    """The values of a name, whose HTML takes no more than about so many bytes."""
+def _group(name: str, numbers: Mapping[str, int], total: int, view: ListView, room: int) -> Group:
+    """
+    The values of a name.
+
+    Args:
+        name: The name, such as `stage`.
+        numbers: How many servers have which value.
+        total: How many servers match the filters.
+        view: What the page shows.
+        room: About how many bytes of HTML the values may take.
+    """
     find = view.find if view.facet == name else ""
     chosen, excluded = getattr(view.text, name), dict(view.text.without).get(name, ())
-    used = [(each, numbers.get(each, 0)) for each in (*chosen, *excluded)]
-    others = [each for each in most_frequent(numbers, find) if each not in used]
+    used: list[tuple[str, int | None]] = [(each, numbers.get(each, 0)) for each in chosen]
+    # All that match lack what is excluded. Of several such values, none has a number of its own.
+    lacking = total if len(excluded) == 1 and not chosen else None
+    used += [(each, lacking) for each in excluded]
+    named = {*chosen, *excluded}
+    others = [each for each in most_frequent(numbers, find) if each[0] not in named]
     if name == "state":
         others.sort(key=lambda each: _STATES.index(each[0]))
     most = _MOST_FOUND if find else _MOST_SHOWN
     values = [_value(name, view, value, n) for value, n in used]
     values += _fitting([_value(name, view, *each) for each in others[:most]], room)
     more = len(used) + len(others) - len(values)
-    if name == "state" and numbers:
-        unused = [each for each in (SUPERSEDED, NODE) if each not in (*chosen, *excluded)]
-        values += [_value(name, view, each, None) for each in unused]
     return Group(
         name=name,
         label=_LABELS[name],
@@ -249,8 +262,7 @@ _LABELS = {
     "network": "Network",
     "key": "Key",
 }
-_COUNTED = [*(each.value for each in _TILES), State.LEFT.value]
-_STATES = [*_COUNTED, SUPERSEDED, NODE]
+_STATES = [*(each.value for each in _TILES), State.LEFT.value, SUPERSEDED, NODE]
 _MOST_SHOWN = 8
 """How many values of a name are shown at most, beside those that the filter names."""
 

@@ -1,6 +1,5 @@
 """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
 
-from collections.abc import Container
 from functools import partial
 from typing import Any
 
@@ -8,14 +7,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 
-from receiver.domain.filter_text import MAX_LENGTH
+from receiver.domain.filter_text import MAX_LENGTH, FilterText
 from receiver.domain.keys import Power
 from receiver.domain.lists.saved_views import LONGEST_NAME
-from receiver.domain.queries import ALL_EVENTS, EventFilter, Order, Rank, rank_of
-from receiver.service.fleet import Fleet, Overview, Sighting
+from receiver.domain.queries import ALL_EVENTS, EventFilter, Order
+from receiver.service.fleet import Fleet, Overview
+from receiver.service.problems.silences import urgency
 from receiver.web.context import Services, Visitor, services, visitor
 from receiver.web.pages.browse.facets import facet_groups, tiles
 from receiver.web.pages.browse.lines import news_of
+from receiver.web.pages.browse.notes import shown_notes
 from receiver.web.pages.browse.problems import problems_of
 from receiver.web.pages.browse.saved_views import shown_views
 from receiver.web.pages.browse.view import ListView
@@ -99,10 +100,19 @@ async def _page_of_list(
     servers = seen.page.servers
     silenced_until = silenced.until(each.record for each in servers)
     if view.query.order is Order.TROUBLE:
-        servers = _with_silenced_later(servers, silenced_until)
+        servers = sorted(
+            servers,
+            key=lambda each: urgency(
+                each.record, is_silenced=each.record.server_id in silenced_until
+            ),
+        )
     return {
         "servers": servers,
         "silenced": silenced_until,
+        "notes": shown_notes(
+            await found.calls.read(found.store.labels.notes, [each.record for each in servers]),
+            view.text.words,
+        ),
         "history": await found.fleet.history([each.record for each in servers], within=DAY),
         "first": seen.before + 1,
         "last": seen.before + len(servers),
@@ -119,8 +129,14 @@ def _numbers(found: Services, view: ListView, seen: Overview, who: Visitor) -> d
     return {
         "total": counts.total,
         "tiles": tiles(counts, view),
+        "stage_totals": seen.breakdown.stages() if _counts_all(view.text) else None,
         "groups": facet_groups(counts, view, keys=keys),
     }
+
+
+def _counts_all(text: FilterText) -> bool:
+    """Whether all servers in lists were read to be counted, whatever of them the filter finds."""
+    return not (text.words or text.names() & _OF_SERVERS)
 
 
 def _knows_keys(who: Visitor) -> bool:
@@ -136,21 +152,9 @@ async def _overview_that_fits(fleet: Fleet, query: ListQuery) -> Overview:
     return seen if fits == len(seen.page.servers) else await read(limit=fits)
 
 
-def _with_silenced_later(servers: list[Sighting], silenced: Container[str]) -> list[Sighting]:
-    """
-    Sort the servers of a page with trouble first, so that those that nobody has to look at now,
-    because they are silenced, come after the others with a trouble.
-    """
+_OF_SERVERS = {"server", "database", "label"}
+"""The names of filters by which only the servers that match are read to be counted."""
 
-    def place(server: Sighting) -> int:
-        if rank_of(server.record) not in _TROUBLED:
-            return 2
-        return 1 if server.record.server_id in silenced else 0
-
-    return sorted(servers, key=place)
-
-
-_TROUBLED = (Rank.DOWN, Rank.LATE, Rank.STRANGE_NEW, Rank.STRANGE)
 _SORTS = {
     "trouble": "Trouble first",
     "server_id": "Name, A to Z",

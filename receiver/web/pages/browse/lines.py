@@ -17,7 +17,13 @@ from receiver.web.context import services
 from receiver.web.pages.last_look import last_look
 from receiver.web.pages.rendering import DAY
 from receiver.web.pages.sizes import EVENTS_BYTES, NEWS_BYTES, lines_bytes
-from receiver.web.pages.wording import NAMED_SERVERS, SUMMED_UP, is_seen
+from receiver.web.pages.wording import (
+    BY_IMPORTANCE,
+    FEW_SERVERS,
+    SUMMED_UP,
+    is_seen,
+    named_servers,
+)
 from receiver.web.requests import EventQuery
 
 __all__ = ["Line", "Lines", "News", "grouped", "names_in", "news_of"]
@@ -64,6 +70,12 @@ class News:
     kinds: Counter[EventKind]
 
     @property
+    def sums(self) -> list[tuple[EventKind, int]]:
+        """The most important kinds, each with the number of its events; as many as fit."""
+        found = [(kind, self.kinds[kind]) for kind in BY_IMPORTANCE if self.kinds[kind]]
+        return found[:_MOST_SUMS]
+
+    @property
     def is_cut(self) -> bool:
         """Whether more events may have happened than were counted."""
         return self.kinds.total() >= MOST_COUNTED
@@ -92,9 +104,7 @@ def names_in(store: SqlStore, lines: Iterable[Line]) -> Mapping[str, str]:
     """
     ids: set[str] = set()
     for line in lines:
-        named = (
-            line.server_ids[:NAMED_SERVERS] if isinstance(line, Group) else [line.event.server_id]
-        )
+        named = named_servers(line) if isinstance(line, Group) else [line.event.server_id]
         ids.update(each for each in named if each is not None)
     found = store.servers.databases(ids)
     return {server_id: name for server_id, name in found.items() if is_seen(name)}
@@ -167,7 +177,12 @@ def _with_details(store: SqlStore, group: Group) -> Group:
     """The group, with the details of its events where a page says what became what."""
     if group.kind not in SUMMED_UP:
         return group
-    return evolve(group, alike=store.events.alike(group.event_ids, max_bytes=_DETAILS_BYTES))
+    alike = store.events.alike(group.event_ids, max_bytes=_DETAILS_BYTES)
+    if len(alike) <= 1 or len(group.event_ids) > FEW_SERVERS:
+        return evolve(group, alike=alike)
+    events = store.events.by_ids(group.event_ids, max_bytes=_DETAILS_BYTES).values()
+    is_all = len(events) == len(group.event_ids)  # long ones are left out
+    return evolve(group, alike=alike, each=[each.event for each in events] if is_all else ())
 
 
 MOST_COUNTED = 10_000
@@ -178,3 +193,5 @@ _DETAILS_BYTES = 64 * 1024
 _READ = 5000
 _READ_OF_NEWS = 1000
 _NEWS = 12
+_MOST_SUMS = 10
+"""How many kinds of events are summed up on the front page at most."""

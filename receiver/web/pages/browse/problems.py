@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from urllib.parse import urlencode
+from datetime import datetime, timedelta
+from urllib.parse import quote_plus, urlencode
 
 from anyio import to_thread
 from attrs import evolve, field, frozen
@@ -64,8 +64,10 @@ class Problems:
         told: Who is told of each of the problems `shown`, by their troubles and first servers.
         has_channel: Whether anybody can be told of anything.
         of_fleet: What is wrong apart from the servers; nothing if the filter has any words.
-        calm_since: If nothing is wrong, since when all servers have been heard in time, and
-            receivers have been running.
+        calm_since: If nothing is wrong with the whole fleet, since when all servers have been heard
+            in time, and receivers have been running.
+        is_since_start: Whether `calm_since` is the time at which receivers have begun to run
+            without an interruption, so that the servers may have been well for longer.
         matching: The filter, without its words for the state.
     """
 
@@ -79,11 +81,21 @@ class Problems:
     has_channel: bool
     of_fleet: OfFleet = field(factory=OfFleet)
     calm_since: datetime
+    is_since_start: bool
     matching: FilterText
 
     @property
     def is_calm(self) -> bool:
         return not (self.counts or self.of_fleet.is_any)
+
+    @property
+    def down(self) -> int:
+        """How many servers are down, without those that are silenced."""
+        return self.counts.get(Trouble.DOWN, 0)
+
+    def silenced_in(self, state: str) -> int:
+        """How many servers in a state, `down` or `late`, are silenced; 0 for other states."""
+        return sum(n for trouble, n in self.quiet_counts.items() if trouble.value == state)
 
     @property
     def is_narrowed(self) -> bool:
@@ -116,16 +128,61 @@ class Problems:
         """
         if trouble not in _STATES:
             return None
+        return f"./?{urlencode({'query': str(self._listing(trouble, problem))})}"
+
+    def _listing(self, trouble: Trouble, problem: Problem | None) -> FilterText:
+        """The filter of the list to which `in_list` leads."""
         wanted = evolve(self.matching, state=(trouble.value,))
         if problem is not None and len(problem.stages) == 1:
             wanted = evolve(wanted, stage=(problem.stages[0][0],))
-        return f"./?{urlencode({'query': str(wanted)})}"
+        return wanted
 
     def in_timeline(self, problem: Problem) -> str | None:
-        """The URL of the events with which a problem began; None if its time is not known."""
+        """
+        The URL of all that happened to the servers of a problem around its beginning.
+
+        That is the time from when the first of them was last heard until the trouble began with the
+        last one, and some minutes before and after. None if it is not known when that was. If no
+        short text of a filter finds the servers, the events are those with which the trouble began
+        with any server.
+        """
         if problem.first is None or problem.last is None:
             return None
-        return wording.span_url([EventKind(problem.trouble.value)], problem.first, problem.last)
+        since = min(problem.first, problem.seen[0]) - _AROUND
+        until = problem.last + _AROUND
+        query = self._finding(problem)
+        if query is None:
+            return wording.span_url([EventKind(problem.trouble.value)], problem.first, problem.last)
+        return wording.span_url((), since, until, query, is_grouped=True)
+
+    def _finding(self, problem: Problem) -> str | None:
+        """
+        The text of a filter that finds the servers of a problem; None if there is no short one.
+
+        If they are too many to be named, it is the text of the list of the servers with the
+        trouble, which may have further servers.
+        """
+        wanted = []
+        if len(problem.servers) <= _MOST_IN_QUERY:
+            wanted.append(FilterText(server=[each.server_id for each in problem.servers]))
+        if problem.trouble in _STATES:
+            wanted.append(self._listing(problem.trouble, problem))
+        return next(filter(_fits_into_link, map(str, wanted)), None)
+
+    @property
+    def quiet(self) -> list[tuple[Trouble, int, datetime | None, bool]]:
+        """
+        What is wrong with silenced servers, and since when.
+
+        Each trouble has the number of its servers, the time at which it began with the first of
+        them, which is None if that is not known, and whether it began with all of them together.
+        """
+        found = []
+        for trouble, number in self.quiet_counts.items():
+            these = [each for each in self.silenced if each.trouble is trouble]
+            first = min((each.first for each in these if each.first is not None), default=None)
+            found.append((trouble, number, first, len(these) == 1))
+        return found
 
 
 async def problems_of(found: Services, matching: FilterText, silenced: Silenced) -> Problems:
@@ -152,6 +209,7 @@ def _problems(
     shown = fitting_problems(each, most=_MOST_SHOWN)
     counts = _counts(each)
     told = troubles.once(("told", *asked), lambda: _told(shown, troubles, found.clock()))
+    calm_since, is_since_start = _calm(found, troubles)
     return Problems(
         shown=shown,
         left={trouble: n for trouble, n in (counts - _counts(shown)).items() if n},
@@ -162,7 +220,8 @@ def _problems(
         told=told,
         has_channel=troubles.telling.has_channel,
         of_fleet=OfFleet() if is_narrowed else _of_fleet(found, troubles),
-        calm_since=_calm_since(found, troubles),
+        calm_since=calm_since,
+        is_since_start=is_since_start,
         matching=matching,
     )
 
@@ -236,11 +295,27 @@ def _of_fleet(found: Services, troubles: Found) -> OfFleet:
     )
 
 
-def _calm_since(found: Services, troubles: Found) -> datetime:
-    heard_since = found.fleet.heard_since() or found.clock()
-    return max(heard_since, troubles.calm_since or heard_since)
+def _calm(found: Services, troubles: Found) -> tuple[datetime, bool]:
+    """The `Problems.calm_since`, and its `is_since_start`."""
+    started = found.fleet.heard_since() or found.clock()
+    since = max(started, troubles.calm_since or started)
+    return since, since == started
+
+
+def _fits_into_link(text: str) -> bool:
+    """Whether the text of a filter can be read again, and takes little room in a URL."""
+    return text.isprintable() and len(quote_plus(text)) <= _LONGEST_QUERY
 
 
 _KEY = "key"
+_MOST_IN_QUERY = 20
+"""How many servers of a problem are named at most in the text of a filter."""
+
+_AROUND = timedelta(minutes=5)
+"""How much of the time before and after a problem's beginning is shown of what happened then."""
+
+_LONGEST_QUERY = 200
+"""How many bytes a text that finds the servers of a problem may have in a URL."""
+
 _STATES = (Trouble.DOWN, Trouble.LATE)
 _MOST_SHOWN = 8

@@ -66,11 +66,13 @@ async def timeline_page(request: Request) -> Response:
         LONGEST_TEXT=MAX_LENGTH,
         error=error,
         choice=query.matching,
-        fields=_fields(query.matching),
+        since=query.matching.since,
+        until=_whole(query.matching.until),
+        AS_FIELD=_AS_FIELD,
         names=names,
         is_grouped=is_grouped,
         topics=_topics(view, query.matching),
-        periods=_periods(view, found.clock()),
+        periods=_periods(view, query.matching, found.clock()),
         days=_by_day(lines),
         count=len(lines),
         older=older and view.link(cursor=older),
@@ -112,19 +114,15 @@ def _why_unread(query: str) -> str:
     return ""
 
 
-def _fields(matching: EventFilter) -> Mapping[str, str]:
+def _whole(until: datetime | None) -> datetime | None:
     """
-    What the fields of the form for the period hold, in UTC; empty where no time is set.
+    The end of the period, as the page tells it: the next whole second; None without an end.
 
-    The fields hold whole seconds, between which is all of the period.
+    The page tells its beginning without parts of a second, so that all of the period is between.
     """
-    since, until = matching.since, matching.until
-    if until is not None and until.microsecond:
-        until = min(until, _LATEST).replace(microsecond=0) + timedelta(seconds=1)
-    return {
-        "since": since.strftime(_AS_FIELD) if since else "",
-        "until": until.strftime(_AS_FIELD) if until else "",
-    }
+    if until is None or not until.microsecond:
+        return until
+    return min(until, _LATEST).replace(microsecond=0) + timedelta(seconds=1)
 
 
 def _with(view: View, **values: Sequence[str]) -> str:
@@ -160,31 +158,40 @@ class Period:
     Attributes:
         name: Its name.
         link: The link.
-        days_ago: If the time is a day, how many days ago that began, today being 0; the script
-            makes it a day in the time zone of the reader. None for other times.
+        is_current: Whether the page shows exactly this time.
+        hours: If the time is of certain days, when it begins and ends, in hours from the beginning
+            of today, with a space between them; the script makes it a time in the time zone of the
+            reader. It has no end if only one number is there. Empty for other times.
     """
 
     name: str
     link: str
-    days_ago: int | None = None
+    is_current: bool
+    hours: str
 
 
-def _periods(view: View, now: datetime) -> list[Period]:
+def _periods(view: View, matching: EventFilter, now: datetime) -> list[Period]:
     """
-    Recent times: two days of UTC, and times that last until now.
+    Recent times: two days and a night of UTC, and times that last until now.
 
     The latter begin at full ten minutes, so that an open page does not change all the time.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    today, yesterday = (format_moment(midnight - timedelta(days=days)) for days in (0, 1))
     begins = now.replace(minute=now.minute - now.minute % 10, second=0, microsecond=0)
+    times = {
+        name: ([midnight + timedelta(hours=hour) for hour in hours], " ".join(map(str, hours)))
+        for name, hours in _DAYS.items()
+    }
+    times |= {name: ([begins - length], "") for name, length in _PERIODS.items()}
+    shown = [each for each in (matching.since, matching.until) if each is not None]
     return [
-        Period("Today", _with(view, since=[today], until=[]), 0),
-        Period("Yesterday", _with(view, since=[yesterday], until=[today]), 1),
-        *(
-            Period(name, _with(view, since=[format_moment(begins - length)], until=[]))
-            for name, length in _PERIODS.items()
-        ),
+        Period(
+            name,
+            _with(view, since=[format_moment(since)], until=[*map(format_moment, until)]),
+            matching.since is not None and shown == [since, *until],
+            hours,
+        )
+        for name, ([since, *until], hours) in times.items()
     ]
 
 
@@ -215,6 +222,9 @@ def _by_day(lines: Iterable[Line]) -> dict[date, list[Line]]:
         days.setdefault(_at(line).date(), []).append(line)
     return days
 
+
+_DAYS = {"Today": (0,), "Yesterday": (-24, 0), "Last night": (-4, 8)}
+"""Times of certain days: their beginnings and ends, in hours from the beginning of today."""
 
 _PERIODS = {
     "Last hour": timedelta(hours=1),

@@ -50,6 +50,9 @@ MOST_FORGOTTEN = 5000
 MOST_NAMED = 20
 """How many of the chosen servers a page names at most."""
 
+MOST_GOING = 100
+"""How many servers the page names at most that asks whether to forget them."""
+
 _AT_ONCE = 200
 """How many servers are changed in one transaction at most."""
 
@@ -273,7 +276,7 @@ async def _asked(
         deed=deed,
         selection=selection,
         count=count,
-        MOST_NAMED=MOST_NAMED,
+        MOST_NAMED=MOST_GOING if name == "forget" else MOST_NAMED,
         names={server_id: name for server_id, name in databases.items() if is_seen(name)},
         refused=refused,
         **await deed.ask(request, selection),
@@ -286,10 +289,18 @@ async def _asked(
 async def _ask_to_forget(request: Request, selection: Selection) -> dict[str, Any]:
     run = _forgetting(request, selection)
     if run is None:
-        return {"going": 0, "has_more": False, "staying": ()}
+        return {"going": 0, "goers": (), "has_more": False, "staying": ()}
     await run.look()
-    staying = [each for each in selection.ids if each not in run.ids]
-    return {"going": len(run.ids), "has_more": run.is_more, "staying": staying}
+    first = [] if selection.query is None else [*run.ids][:MOST_GOING]
+    found = services(request)
+    databases = await found.calls.read(found.store.servers.databases, first)
+    names = {server_id: name for server_id, name in databases.items() if is_seen(name)}
+    return {
+        "going": len(run.ids),
+        "goers": [(server_id, names.get(server_id, server_id)) for server_id in first],
+        "has_more": run.is_more,
+        "staying": [each for each in selection.ids if each not in run.ids],
+    }
 
 
 async def _forget(request: Request, selection: Selection) -> str:
@@ -402,10 +413,15 @@ async def _hand_over(request: Request, selection: Selection) -> str:
             yield len(handed)
 
     counts, stopped = await _as_far_as_possible(steps())
-    whom = "are unowned now: each belongs to the next key that writes it"
+    if sum(counts) == 1:
+        whose, verbs = "1 server, with the nodes of its database,", ("is", "it belongs", "belongs")
+    else:
+        whose = f"{sum(counts):,} servers, with the nodes of their databases,"
+        verbs = ("are", "each belongs", "belong")
+    whom = f"{verbs[0]} unowned now: {verbs[1]} to the next key that writes it"
     if key is not None:
-        whom = f"belong to the key {key.name} now"
-    return f"{sum(counts):,} servers, with the nodes of their databases, {whom}.{stopped}"
+        whom = f"{verbs[2]} to the key {key.name} now"
+    return f"{whose} {whom}.{stopped}"
 
 
 def _must_cover(request: Request, key: Key, ids: Sequence[str]) -> None:
@@ -440,7 +456,8 @@ async def _label(request: Request, selection: Selection) -> str:
             yield len(await relabel(request, ids, asked, must_exist=False))
 
     counts, stopped = await _as_far_as_possible(steps())
-    return f"The labels of the databases of {sum(counts):,} servers were changed.{stopped}"
+    whose = "1 server" if sum(counts) == 1 else f"{sum(counts):,} servers"
+    return f"The labels of the databases of {whose} were changed.{stopped}"
 
 
 def _servers(number: int) -> str:

@@ -1,4 +1,4 @@
-// Conveniences of reading: copying, and keys of the keyboard.
+// Conveniences of reading: copying, choosing rows, and keys of the keyboard.
 
 // Copying
 
@@ -61,6 +61,35 @@ document.addEventListener("click", ({ target }) => {
 
 document.addEventListener("fleet:renewed", addButtons);
 addButtons();
+
+// Choosing rows of the list
+
+const number = new Intl.NumberFormat("en");
+
+// Says in the bar how many servers its buttons are about.
+function tellChosen() {
+  const bar = document.getElementById("ticked");
+  if (!bar) return;
+  const all = document.querySelector("#selection-all input");
+  const boxes = [...document.querySelectorAll("input.pick")];
+  if (all.checked) for (const each of boxes) each.checked = true; // those that came meanwhile, too
+  const count = all.checked ? Number(all.dataset.total) : boxes.filter((each) => each.checked).length;
+  const which = all.checked && count > 1 ? `All ${number.format(count)} are` : `${number.format(count)} ${count === 1 ? "is" : "are"}`;
+  const text = count ? `${which} chosen:` : "With those ticked:";
+  if (bar.textContent !== text) bar.textContent = text;
+}
+
+document.addEventListener("change", ({ target }) => {
+  const all = document.querySelector("#selection-all input");
+  if (target === all) for (const each of document.querySelectorAll("input.pick")) each.checked = all.checked;
+  else if (target.matches("input.pick") && !target.checked) all.checked = false;
+  else if (!target.matches("input.pick")) return;
+  tellChosen();
+});
+
+document.addEventListener("fleet:renewed", tellChosen);
+addEventListener("pageshow", tellChosen); // the browser keeps the ticks of a page to which it goes back
+tellChosen();
 
 // Keys
 

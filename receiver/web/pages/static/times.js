@@ -160,10 +160,11 @@ function readField(text, isUtc) {
   return Date.parse(isUtc ? `${text}Z` : text);
 }
 
-function midnight(daysAgo) {
+// A time so many hours from the beginning of today, by the clock on the wall.
+function hoursFromMidnight(hours) {
   const now = new Date(asOf);
-  if (isInUtc) return Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate() - daysAgo);
-  return new Date(now.getFullYear(), now.getMonth(), now.getDate() - daysAgo).getTime();
+  if (isInUtc) return Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate(), hours);
+  return new Date(now.getFullYear(), now.getMonth(), now.getDate(), hours).getTime();
 }
 
 function tellFields() {
@@ -175,13 +176,20 @@ function tellFields() {
   areFieldsInUtc = isInUtc;
   const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
   for (const each of document.querySelectorAll("[data-zone]")) say(each, isInUtc ? "UTC" : timeZone);
-  for (const each of document.querySelectorAll("a[data-days-ago]")) {
-    const daysAgo = Number(each.dataset.daysAgo);
-    const query = new URLSearchParams(each.search);
-    query.set("since", inUtc(midnight(daysAgo)));
-    if (query.has("until")) query.set("until", inUtc(midnight(daysAgo - 1)));
-    if (each.search !== `?${query}`) each.search = query;
-  }
+  for (const each of document.querySelectorAll("a[data-hours]")) tellPeriod(each);
+}
+
+// Lets a link lead to a time of the reader's days, and marks it if the page shows that time.
+function tellPeriod(link) {
+  const times = link.dataset.hours.split(" ").map((hours) => inUtc(hoursFromMidnight(Number(hours))));
+  const [query, here] = [link.search, location.search].map((each) => new URLSearchParams(each));
+  query.set("since", times[0]);
+  if (times[1]) query.set("until", times[1]);
+  if (link.search !== `?${query}`) link.search = query;
+  const moment = (parameters, name) => Date.parse(parameters.get(name)) || 0;
+  const isHere = ["since", "until"].every((name) => moment(here, name) === moment(query, name));
+  if (isHere) link.setAttribute("aria-current", "true");
+  else link.removeAttribute("aria-current");
 }
 
 document.addEventListener("formdata", ({ target, formData }) => {

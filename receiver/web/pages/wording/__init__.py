@@ -9,9 +9,11 @@ from receiver.web.pages.wording.events import (
     superseded,
     tale,
 )
-from receiver.web.pages.wording.groups import tale_of_many
+from receiver.web.pages.wording.groups import named_servers, tale_of_many
 from receiver.web.pages.wording.kinds import (
     ALARMS,
+    BY_IMPORTANCE,
+    FEW_SERVERS,
     KINDS,
     NAMED_SERVERS,
     OF_TOOLS,
@@ -30,7 +32,9 @@ from receiver.web.pages.wording.times import ago, clock, duration, exactly, wind
 
 __all__ = [
     "ALARMS",
+    "BY_IMPORTANCE",
     "FACTS",
+    "FEW_SERVERS",
     "KINDS",
     "NAMED_SERVERS",
     "OF_TOOLS",
@@ -53,6 +57,7 @@ __all__ = [
     "facts",
     "is_seen",
     "many",
+    "named_servers",
     "names",
     "percent",
     "shown",

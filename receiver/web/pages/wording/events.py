@@ -53,19 +53,28 @@ class Superseded:
     at: datetime | None = None
 
 
-def span_url(kinds: Iterable[EventKind], since: datetime, until: datetime, query: str = "") -> str:
+def span_url(
+    kinds: Iterable[EventKind],
+    since: datetime,
+    until: datetime,
+    query: str = "",
+    *,
+    is_grouped: bool = False,
+) -> str:
     """
-    The URL, relative to the home page, of the timeline of a time, in which no events are grouped.
+    The URL, relative to the home page, of the timeline of a time.
 
     Args:
-        kinds: Only events of these kinds.
+        kinds: Only events of these kinds; of all kinds if there are none.
         since: When the time begins.
         until: When the time ends.
         query: Only events of servers that match this text of filters; of all servers if it is
             empty.
+        is_grouped: Whether events that happened together are one line.
     """
     times = {"since": format_moment(since), "until": format_moment(until)}
-    found = [*(("kind", kind.value) for kind in kinds), *times.items(), ("grouped", "false")]
+    found = [*(("kind", kind.value) for kind in kinds), *times.items()]
+    found += [] if is_grouped else [("grouped", "false")]
     found += [("query", query)] if query else []
     return f"timeline?{urlencode(found)}"
 

@@ -1,17 +1,23 @@
 """What happened to several servers together, in words."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contract import EventKind
 from receiver.domain.grouping.timeline import Group
 from receiver.web.pages.wording.changes import GAINED, change_lines, gains_and_losses, with_changed
 from receiver.web.pages.wording.events import Tale
-from receiver.web.pages.wording.kinds import OF_TOOLS, many
+from receiver.web.pages.wording.kinds import FEW_SERVERS, NAMED_SERVERS, OF_TOOLS, many
 from receiver.web.pages.wording.texts import brief
 
-__all__ = ["tale_of_many"]
+__all__ = ["named_servers", "tale_of_many"]
+
+
+def named_servers(group: Group) -> Sequence[str]:
+    """The ids of those servers of a group that a page names: all of them if they are few."""
+    ids = group.server_ids
+    return ids if len(ids) <= FEW_SERVERS else ids[:NAMED_SERVERS]
 
 
 def tale_of_many(group: Group) -> Tale:

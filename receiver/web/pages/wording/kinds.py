@@ -8,6 +8,8 @@ from receiver.domain.keys import KeyScope
 
 __all__ = [
     "ALARMS",
+    "BY_IMPORTANCE",
+    "FEW_SERVERS",
     "KINDS",
     "NAMED_SERVERS",
     "OF_TOOLS",
@@ -22,6 +24,9 @@ __all__ = [
 
 NAMED_SERVERS = 3
 """How many servers of a problem, or of a group of events, a page names at most."""
+
+FEW_SERVERS = 5
+"""Of a group of events of so many servers at most, a page names all of them."""
 
 SCOPES = {
     KeyScope.VIEWER: "reads the fleet, and changes nothing",
@@ -157,6 +162,42 @@ _MANY = {
     EventKind.SILENCED: "are silenced",
 }
 """What a kind of event says of several servers, where that is not the text in `KINDS`."""
+
+BY_IMPORTANCE = (
+    EventKind.FLEET_SILENT,
+    EventKind.DOWN,
+    EventKind.LATE,
+    EventKind.CONFLICT,
+    EventKind.REFUSED_WRITE,
+    EventKind.COPIES,
+    EventKind.TWIN,
+    EventKind.FLAPPING,
+    EventKind.UNDELIVERED,
+    EventKind.RECOVERED,
+    EventKind.CALM,
+    EventKind.UPGRADED,
+    EventKind.CAPABILITIES_CHANGED,
+    EventKind.TOOLS_CHANGED,
+    EventKind.MOVED,
+    EventKind.STAGE_CHANGED,
+    EventKind.REBUILT,
+    EventKind.LEFT,
+    EventKind.DELETED,
+    EventKind.RESTARTED,
+    EventKind.SILENCED,
+    EventKind.ACKNOWLEDGED,
+    EventKind.LABELLED,
+    EventKind.REGISTERED,
+    EventKind.NODE,
+    EventKind.NODE_LEFT,
+    EventKind.UPDATED,
+)
+"""
+All kinds of events, in the order in which somebody wants to hear of them.
+
+What is wrong comes first, then what has become of it, and then what changed, from an upgrade, which
+may explain a trouble, to details.
+"""
 
 TROUBLES = {
     Trouble.DOWN: ("is down", "are down"),

@@ -1,7 +1,7 @@
 """Texts that others have written, as far as a page shows them."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contract import ServerRecord, State
@@ -48,9 +48,9 @@ def called(record: ServerRecord) -> str:
     return shown(database if is_seen(database) else record.server_id)
 
 
-def stages(found: Sequence[tuple[str, int]]) -> str:
+def stages(found: Sequence[tuple[str, int]], totals: Mapping[str, int] | None = None) -> str:
     """
-    The stages of some servers in words, such as `all staging` or `3 production, 1 without stage`.
+    The stages of some servers in words, such as `2 of 60 production, 1 of 4 without stage`.
 
     At most three stages are named; then the text says how many more there are, such as `and 2
     more`.
@@ -58,13 +58,23 @@ def stages(found: Sequence[tuple[str, int]]) -> str:
     Args:
         found: The stages, each with the number of its servers, the most frequent first; "" for
             servers without a stage.
+        totals: How many servers the whole fleet has in each stage; None if that is not known. Then
+            the text is such as `only staging`, or `3 production, 1 without stage`.
     """
     texts = [brief(stage, 40) if stage else "without stage" for stage, _ in found]
-    if len(found) == 1:
-        return f"all {texts[0]}"
-    counted = [f"{number:,} {text}" for (_, number), text in zip(found, texts, strict=True)]
+    if totals is None and len(found) == 1:
+        return f"only {texts[0]}"
+    counted = [
+        f"{_part(number, (totals or {}).get(stage, 0))} {text}"
+        for (stage, number), text in zip(found, texts, strict=True)
+    ]
     more = len(counted) - _MAX_STAGES
     return ", ".join(counted[:_MAX_STAGES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _part(number: int, total: int) -> str:
+    """A number of servers and of how many; alone, if that was counted at another moment."""
+    return f"{number:,} of {total:,}" if total >= number else f"{number:,}"
 
 
 def worded(value: Any) -> str:

@@ -85,6 +85,26 @@ def test_servers_of_one_host_have_no_network_worth_telling() -> None:
     assert found.network is None
 
 
+def test_production_comes_before_more_servers_of_another_stage_with_the_same_trouble() -> None:
+    found = problems(
+        [
+            *(server(f"staging-{n:02}", odoo_stage="staging") for n in range(30)),
+            server("production", seconds=-7200, odoo_stage="production"),
+            server("late", seconds=300, state=State.LATE),
+        ]
+    )
+
+    assert ["production", "staging-00", "late"] == [each.servers[0].server_id for each in found]
+
+
+def test_problem_says_when_its_servers_were_last_seen() -> None:
+    (found,) = problems(
+        server(f"s{n}", last_seen=NOW - timedelta(minutes=n), odoo_stage="dev") for n in (7, 3, 5)
+    )
+
+    assert (NOW - timedelta(minutes=7), NOW - timedelta(minutes=3)) == found.seen
+
+
 def test_problems_are_sorted_by_server_count_then_severity_then_production() -> None:
     found = problems(
         [

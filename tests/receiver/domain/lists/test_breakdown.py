@@ -81,6 +81,20 @@ def test_servers_of_lapsed_keys_are_in_no_state() -> None:
     assert {"up": 4300, "left": 50_000, "superseded": 600_000} == found.values["state"]
 
 
+def test_breakdown_counts_servers_that_lists_leave_out() -> None:
+    found = Breakdown(groups=GROUPS[:-1], tools=TOOLS, hidden={"node": 7, "superseded": 8})
+    hidden = found.count(FilterText.parse("stage:production").to_filter())
+
+    assert {"up": 20, "down": 1, "node": 7, "superseded": 8} == hidden.values["state"]
+    assert 21 == hidden.total
+
+
+def test_stages_are_counted_whatever_the_filter_says() -> None:
+    found = Breakdown(groups=GROUPS, tools=TOOLS).stages()
+
+    assert {"production": 21, "staging": 300, "": 4000} == found
+
+
 def test_unknown_tool_sets_make_the_breakdown_partial() -> None:
     matching = FilterText().to_filter()
     found = Breakdown(groups=GROUPS, tools={2: ["read"]}).count(matching)

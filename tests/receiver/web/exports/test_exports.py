@@ -81,6 +81,21 @@ def test_export_file_holds_the_whole_list_of_servers(fleet: httpx.Client) -> Non
     assert varies == as_csv.headers["vary"] == fleet.get("/servers").headers["vary"]
 
 
+def test_export_in_csv_says_what_people_have_said_of_the_servers(fleet: httpx.Client) -> None:
+    said = {"add": ["gold", "eu"], "note": "=call Ada"}
+    fleet.patch("/servers/s001/labels", json=said).raise_for_status()
+    silence = {"query": "label:gold", "reason": "upgrade", "duration_seconds": 3600}
+    fleet.post("/silences", json=silence).raise_for_status()
+
+    found = {row["server_id"]: row for row in rows(fleet.get("/servers?format=csv"))}
+
+    names = ("labels", "note", "silenced_until")
+    assert ["eu, gold", "'=call Ada", "2026-01-31T13:00:00Z"] == [
+        found["s001"][name] for name in names
+    ]
+    assert ["", "", ""] == [found["s002"][name] for name in names]
+
+
 def test_filters_order_limit_and_cursor_apply_to_export_files(fleet: httpx.Client) -> None:
     cursor = fleet.get("/servers?sort=-server_id&limit=3").json()["next_cursor"]
 

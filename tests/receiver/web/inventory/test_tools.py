@@ -267,8 +267,11 @@ def test_unknown_tool_has_a_404(fleet: httpx.Client) -> None:
 def test_tool_without_a_description_has_a_page(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(capabilities=["bare"]))
 
-    assert [["bare", "not known", "1 server", "none", "not described"]] == cells(page(receiver))
-    assert "No server has described it." in page(receiver, "/tools?name=bare")
+    assert [["bare", "1 server", "none"]] == cells(page(receiver))
+    assert '<th scope="col">Module</th>' not in page(receiver)
+    one = page(receiver, "/tools?name=bare")
+    assert "No server has described it." in one
+    assert '<code data-copy class="unseen" aria-hidden="true"><bdi>bare<' in one
 
 
 def test_hints_of_a_tool_are_shown_in_words(receiver: httpx.Client) -> None:

@@ -457,14 +457,24 @@ def test_time_of_another_day_has_its_date() -> None:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        ([("staging", 5)], "all staging"),
-        ([("", 5)], "all without stage"),
+        ([("staging", 5)], "only staging"),
+        ([("", 5)], "only without stage"),
         ([("staging", 1200), ("", 1)], "1,200 staging, 1 without stage"),
         ([(each, 1) for each in "abcd"], "1 a, 1 b, 1 c and 1 more"),
     ],
 )
 def test_stages_of_servers_are_counted(found: list[tuple[str, int]], expected: str) -> None:
     assert expected == wording.stages(found)
+
+
+def test_stages_say_of_how_many_servers_they_are() -> None:
+    totals = {"production": 1200, "staging": 1}
+
+    assert "2 of 1,200 production" == wording.stages([("production", 2)], totals)
+    # Those of staging were counted at another moment.
+    assert "2 staging, 1 of 1,200 production, 1 dev" == wording.stages(
+        [("staging", 2), ("production", 1), ("dev", 1)], totals
+    )
 
 
 @pytest.mark.parametrize(("database", "expected"), [("acme", "acme"), (" ", "s"), (None, "s")])
@@ -475,6 +485,10 @@ def test_server_is_called_by_its_database(database: str | None, expected: str) -
 def test_title_begins_with_a_capital_letter_and_is_otherwise_unchanged() -> None:
     assert "Two machines under one ID" == wording.titled("two machines under one ID")
     assert not wording.titled("")
+
+
+def test_each_kind_of_event_has_an_importance() -> None:
+    assert sorted(EventKind) == sorted(wording.BY_IMPORTANCE)
 
 
 def test_each_kind_of_event_has_a_topic() -> None:

@@ -119,6 +119,7 @@ def test_timeline_period_is_chosen_to_the_minute(
     assert ["moved"] == says(page) == says(same)
     assert ["2026-01-31T13:30:00", "2026-01-31T14:00:01"] == fields(page) == fields(same)
     assert "From: 2026-01-31 13:30:00 UTC" in plain(page)
+    assert "To: 2026-01-31 14:00:01 UTC" in plain(page)
     assert 'href="events?since=2026-01-31T13%3A30%3A00Z&amp;' in page
     assert (4, ["", "9999-12-31T23:59:59"]) == (len(says(every)), fields(every))
     assert 400 == receiver.get("/timeline?since=2026-01-31").status_code
@@ -127,39 +128,97 @@ def test_timeline_period_is_chosen_to_the_minute(
 
 
 def test_timeline_group_shows_old_and_new_values(receiver: httpx.Client, fleet: Watched) -> None:
-    for n in range(4):
+    for n in range(6):
         fleet.beat(f"s{n}", odoo_version="18.0" if n else "17.0", capabilities=("a", "b"))
-    for n in range(4):
+    for n in range(6):
         fleet.beat(f"s{n}", odoo_version="19.0", capabilities=("a", "c", *(["d"] if n else [])))
 
     told = " ".join(groups(receiver.get("/timeline").text))
 
-    assert "tools changed: +2 \N{MINUS SIGN}1 Added c, d (3) Removed b" in told
-    assert "were upgraded Odoo 18.0 → 19.0 (3), 17.0 → 19.0 (1)" in told
-    assert "18.0 → 19.0 (3)" in " ".join(groups(receiver.get("/").text))
+    assert "tools changed: +2 \N{MINUS SIGN}1 Added c, d (5) Removed b" in told
+    assert "were upgraded Odoo 18.0 → 19.0 (5), 17.0 → 19.0 (1)" in told
+    assert "s5 , s4 , s3 , and 3 more" in told
+    assert "18.0 → 19.0 (5)" in " ".join(groups(receiver.get("/").text))
+
+
+def test_timeline_group_of_few_servers_says_what_changed_of_each(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    for n in range(3):
+        fleet.beat(f"s{n}", database=f"acme-{n}", version="1.4" if n else "1.3", odoo_stage="dev")
+    for n in range(3):
+        fleet.beat(f"s{n}", version="1.5")
+    for n in range(3):
+        fleet.beat(f"s{n}", odoo_stage="production")
+
+    stages, versions, joined = groups(receiver.get("/timeline").text)
+
+    each = [f"acme-{n} MCP server 1.{'4' if n else '3'} → 1.5" for n in (2, 1, 0)]
+    assert " ".join(each) in versions
+    assert "(2)" not in versions
+    assert "Stage dev → production acme-2 , acme-1 , acme-0 Show each event" in stages
+    assert joined.endswith("acme-0 Show each event : 3 servers joined the fleet")
+    assert "acme-0 MCP server 1.3 → 1.5" in " ".join(groups(receiver.get("/").text))
+
+
+def test_recent_periods_of_the_timeline_are_marked_when_they_are_shown(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    fleet.beat("a")
+
+    page = receiver.get("/timeline").text
+    chip = r'data-key="period-([^"]+)"[^>]*><a class="chip" href="([^"]+)"'
+    links = dict(re.findall(chip, page))
+    current = {
+        name: re.findall(
+            r'data-key="period-([^"]+)"[^>]*><a [^>]*aria-current="true"',
+            receiver.get("/" + html.unescape(link)).text,
+        )
+        for name, link in links.items()
+    }
+
+    assert {name: [name] for name in links} == current
+    assert "since=2026-01-30T20%3A00%3A00Z&until=2026-01-31T08%3A00%3A00Z" in html.unescape(
+        links["Last night"]
+    )
+    assert 'data-hours="-4 8">Last night<' in page
+    assert [] == re.findall(r'data-key="period-[^>]*><a [^>]*aria-current', page)
+
+
+def test_kinds_of_events_stay_folded_and_are_told_beside_the_other_filters(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    fleet.beat("a")
+
+    one = receiver.get("/timeline?kind=registered").text
+    topic = receiver.get("/timeline?kind=upgraded").text
+
+    assert '<details class="filters">' in one
+    assert "Remove the filter Kind: Joined the fleet" in plain(one)
+    assert "Kind: " not in plain(topic)
 
 
 def test_servers_are_called_and_found_by_their_databases(
     receiver: httpx.Client, fleet: Watched
 ) -> None:
-    for n in range(5):
+    for n in range(6):
         name = {"database": f"acme-{n}"} if n else {}
         fleet.beat(f"s{n}", odoo_stage="staging" if n == 4 else "production", **name)
     fleet.beat("s1", status="uninstalled")
 
     page = receiver.get("/timeline").text
-    assert "acme-4 , acme-3 , acme-2 , and 2 more" in groups(page)[0]
+    assert "acme-5 , acme-4 , acme-3 , and 3 more" in groups(page)[0]
     found = receiver.get("/timeline?query=acme-1").text
     assert ["left", "joined the fleet"] == says(found)
     assert "<bdi>acme-1</bdi></a> <small><bdi>s1</bdi></small>" in found
     assert "Servers: acme-1" in plain(found)
     assert 'href="events?query=acme-1"' in found
     some = receiver.get("/timeline?query=stage:production")
-    link = re.search(r'href="([^"]+)"><b>4 servers</b>', some.text)
+    link = re.search(r'href="([^"]+)"><b>5 servers</b>', some.text)
     assert link is not None
     opened = receiver.get(urljoin(str(some.url), html.unescape(link[1]))).text
-    assert ["joined the fleet"] * 4 == says(opened)
-    assert 1 + 5 == len(says(receiver.get("/timeline?query=+&grouped=false").text))
+    assert ["joined the fleet"] * 5 == says(opened)
+    assert 1 + 6 == len(says(receiver.get("/timeline?query=+&grouped=false").text))
     assert ["left", "registered"] == kinds(receiver, "query=acme-1")
     assert ["registered"] == kinds(receiver, "query=stage:staging")
 

@@ -349,7 +349,8 @@ def test_state_tiles_count_and_link_to_their_servers(receiver: httpx.Client, clo
     assert ">2 servers found<" in receiver.get("/?state=up").text
     assert 'href="./?query=state%3Aup"' in page
     narrowed = receiver.get("/?stage=dev&sort=-last_seen").text
-    assert {**NONE, "All servers": "1", "Up": "1"} == tiles(narrowed)
+    assert {**NONE, "All that match": "1", "Up": "1"} == tiles(narrowed)
+    assert "All servers" in tiles(receiver.get("/?state=up").text)
     assert 'href="./?query=stage%3Adev+state%3Aup&amp;sort=-last_seen"' in narrowed
 
 
@@ -380,6 +381,7 @@ def test_state_filter_offers_all_states(receiver: httpx.Client) -> None:
 
     for path, up in (("/", "1"), ("/?q=nobody", "0")):
         states = {"down": "0", "late": "0", "new": "0", "up": up, "left": "0"}
+        states |= {"superseded": "0", "node": "0"}
         assert states == facet(receiver.get(path).text, "state")
 
 
@@ -409,7 +411,7 @@ def test_servers_without_a_stage_are_counted_and_found(receiver: httpx.Client) -
 
     assert {"No stage": "2", "production": "1"} == facet(receiver.get("/").text, "stage")
     assert ["says none", "says nothing"] == listed(receiver, "/?stage=")
-    assert {**NONE, "All servers": "2", "Up": "2"} == tiles(page)
+    assert {**NONE, "All that match": "2", "Up": "2"} == tiles(page)
     assert ">2 servers found<" in page
     assert 'href="./" aria-current="true"><bdi>No stage<' in page
     assert 'name="query" value="stage:none"' in page
@@ -444,6 +446,54 @@ def test_facet_values_are_counted_for_servers_matching_the_other_filters(
         assert shown in page
 
 
+def test_facet_value_that_is_excluded_has_the_number_of_servers_without_it(
+    receiver: httpx.Client,
+) -> None:
+    tools = {"a": ["pay"], "b": ["pay", "sell"], "c": ["sell"], "d": [], "e": ["pay"]}
+    fleet = [
+        messages.heartbeat(server_id=each, capabilities=names) for each, names in tools.items()
+    ]
+    receiver.post("/heartbeats", json=fleet)
+
+    one = receiver.get("/?query=-tool:pay").text
+    both = receiver.get("/?query=-tool:pay,sell").text
+
+    assert ["c", "d"] == listed(receiver, "/?query=-tool:pay")
+    assert {"pay": "2", "sell": "2"} == facet(one, "tool")
+    assert {} == facet(both, "tool")
+    assert 2 == both.count("<span>not </span>")
+
+
+def test_list_shows_notes_and_where_they_have_a_word(receiver: httpx.Client) -> None:
+    for server_id in ("a", "b", "c"):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=server_id))
+    notes = {"a": "Customer of the <gold> kind since 2019: call Ada first.", "b": "\N{PILE OF POO}"}
+    for server_id, note in notes.items():
+        asked = {"note": note}
+        receiver.patch(f"/servers/{server_id}/labels", json=asked).raise_for_status()
+
+    every, found = receiver.get("/").text, receiver.get("/?query=ADA").text
+
+    shown = [html.escape(note) for note in notes.values()]
+    assert shown == re.findall(r'class="noted" title="([^"]*)">note<', every)
+    assert "Note: " not in every
+    assert "Note: <bdi>… &lt;gold&gt; kind since 2019: call Ada first.</bdi>" in found
+    assert "Note: " not in receiver.get("/?query=web-1").text
+
+
+def test_notes_of_a_page_take_little_room(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n:02}") for n in range(50)])
+    for n in range(50):
+        asked = {"note": "&" * 2000}
+        receiver.patch(f"/servers/s{n:02}/labels", json=asked).raise_for_status()
+
+    page = receiver.get("/?query=%26").text
+
+    assert len(page.encode()) <= MAX_PAGE_BYTES
+    assert 50 == page.count('class="noted"')
+    assert 50 > page.count('title="The page of the server has the note."') > 30
+
+
 def test_facet_values_are_found_by_a_part_of_them(receiver: httpx.Client) -> None:
     tools = [f"sale_{n}" for n in range(30)] + ["stock_read"]
     receiver.post("/heartbeat", json=messages.heartbeat(capabilities=tools))
@@ -474,7 +524,7 @@ def test_stage_with_a_long_name_is_counted_and_found(
     assert has_link is (f'href="./?query=stage%3A{long}"' in every)
     assert f"<bdi>{'s' * 59}…</bdi>" in every
     assert ">1 server found<" in one
-    assert {**NONE, "All servers": "1", "Up": "1"} == tiles(one)
+    assert {**NONE, "All that match": "1", "Up": "1"} == tiles(one)
     assert "sha256" not in every + one
 
 
@@ -719,6 +769,10 @@ def test_rebuilt_server_and_its_successor_link_to_each_other(
     successor = receiver.get("/server/acme_web-2").text
 
     assert ["acme_web-1"] == listed(receiver, "/?state=superseded")
+    assert ("1", "0") == (
+        facet(receiver.get("/").text, "state")["superseded"],
+        facet(receiver.get("/?stage=dev").text, "state")["superseded"],
+    )
     assert ">1 server found<" in receiver.get("/?state=superseded").text
     superseded = receiver.get("/server/acme_web-1").text
     assert re.search('rebuilt or moved: <a href="../server/acme_web-2".*noticed', superseded)

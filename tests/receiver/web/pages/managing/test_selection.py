@@ -91,11 +91,14 @@ def test_server_list_lets_administrators_select_servers(fleet: Fleet) -> None:
     page = fleet.client.get("/?stage=staging").text
     assert ["other"] == re.findall(r'form="selection" name="server" value="([^"]*)"', page)
     assert 'name="query" value="stage:staging"' in page
-    assert "all 1 of this list" in page
-    assert "Silence all 1<" in page
+    assert "the one server of this list</label>" in page
+    assert "Silence the one server of this list<" in page
     for name in ("csv", "jsonl"):
         assert f"servers?query=stage%3Astaging&amp;sort=trouble&amp;format={name}" in page
     everything = fleet.client.get("/").text
+    assert "all 5 of this list</label>" in everything
+    assert "Silence all 5 of this list<" in everything
+    assert everything.index('id="selection-all"') < everything.index('value="label"')
     boxes = re.findall(r'name="server" value="([^"]*)"', everything)
     assert {"a1", "a2", "b1", HOSTILE, "other"} == {*map(html.unescape, boxes)}
 
@@ -132,6 +135,7 @@ def test_down_servers_are_forgotten_and_heard_ones_stay(fleet: Fleet) -> None:
     rest = fleet.send("/selection", {"all": "1", "query": "database:x", "do": "forget"})
     assert "2 servers are chosen" in rest.text
     assert "1 server goes" in rest.text
+    assert '<li><bdi>x</bdi> <span class="quiet">(<bdi>a2</bdi>)</span></li>' in rest.text
     assert "Only servers that are down" in rest.text
     done = fleet.send("/selection/forget", {"all": "1", "query": "database:x"})
     assert "1 server was forgotten." == fleet.notice(done)
@@ -140,6 +144,25 @@ def test_down_servers_are_forgotten_and_heard_ones_stay(fleet: Fleet) -> None:
     done = fleet.send("/selection/forget", {"all": "1", "query": "state:up"})
     assert "No server was forgotten: those that are heard stay." == fleet.notice(done)
     assert ["b1", "other"] == fleet.ids()
+
+
+def test_first_hundred_servers_that_would_be_forgotten_are_named(fleet: Fleet) -> None:
+    many = [f"c{n:03}" for n in range(103)]
+    fleet.watched.beat(*many)
+    fleet.watched.beat("blank", database=" ")
+    fleet.watched.go_on(300)
+
+    by_filter = fleet.send("/selection", {"all": "1", "query": "state:down", "do": "forget"})
+    ticked = fleet.send("/selection", {"server": many, "do": "forget"})
+
+    assert "109 servers go" in by_filter.text
+    goers = by_filter.text.partition('id="goers">')[2].partition("</ul>")[0]
+    assert 100 == goers.count("<li><bdi>")
+    assert "<li>and 9 more</li>" in goers
+    assert "<li><bdi>blank</bdi></li>" in goers
+    assert 'id="goers"' not in ticked.text
+    assert 100 == ticked.text.count("<li><bdi>c")
+    assert "<li>and 3 more</li>" in ticked.text
 
 
 def test_chosen_servers_are_silenced(fleet: Fleet) -> None:
@@ -199,7 +222,8 @@ def test_chosen_servers_are_handed_over_if_the_key_covers_all(fleet: Fleet) -> N
     assert told == fleet.notice(done)
     assert [key_id, key_id] == [owner("a1"), owner("a2")]
     freed = fleet.send("/selection/hand-over", {"server": ["a1"], "key_id": ""})
-    assert "are unowned now" in fleet.notice(freed)
+    told = "1 server, with the nodes of its database, is unowned now: it belongs to the next key"
+    assert fleet.notice(freed).startswith(told)
     assert None is owner("a1")
     many = [f"c{n}" for n in range(8)]
     refused = fleet.send("/selection/hand-over", {"server": many, "key_id": key_id})
@@ -245,7 +269,7 @@ def test_selection_form_keeps_the_filters_of_the_list(fleet: Fleet) -> None:
 
     assert f'href="./{html.escape(back)}">Go back<' in asked.text
     assert f'name="list" value="{html.escape(here)}"' in asked.text
-    assert "The labels of the databases of 1 servers" in fleet.notice(done, f"../{back}")
+    assert "The labels of the databases of 1 server were" in fleet.notice(done, f"../{back}")
     for path, root in (("/selection", "./"), ("/selection/label", "../")):
         nothing = fleet.send(path, {"do": "forget", "add": "x", "list": here})
         assert "Tick the servers in the list first" in fleet.notice(nothing, root + back)
