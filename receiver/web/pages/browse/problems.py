@@ -164,7 +164,8 @@ class Problems:
         """
         wanted = []
         if len(problem.servers) <= _MOST_IN_QUERY:
-            wanted.append(FilterText(server=[each.server_id for each in problem.servers]))
+            ids = tuple(each.server_id for each in problem.servers)
+            wanted.append(FilterText(server=ids))
         if problem.trouble in _STATES:
             wanted.append(self._listing(problem.trouble, problem))
         return next(filter(_fits_into_link, map(str, wanted)), None)
