@@ -599,7 +599,9 @@ def test_silent_server_is_down_on_both_pages(receiver: httpx.Client, clock: Cloc
     assert ["acme_web-1"] == listed(receiver, "/?state=down")
     for page in (fleet, server):
         assert '<span class="state down"' in page
-    assert re.search(r'<rect class="down"[^>]*><title>31 Jan \d\d:\d\d to \d\d:\d\d UTC: down<', server)
+    assert re.search(
+        r'<rect class="down"[^>]*><title>31 Jan \d\d:\d\d to \d\d:\d\d UTC: down<', server
+    )
     receiver.post("/heartbeat", json=beat)
     ((said, when), *_) = events(receiver, "/")
     assert said.startswith("is back after ")
