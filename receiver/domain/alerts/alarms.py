@@ -72,7 +72,7 @@ def decide(situation: Situation) -> Changes:
     for event in situation.events:
         _end_by_event(book, event)
         begin.by_event(event)
-    begin.by_standing()
+    stood_at = begin.by_standing()
     begin.by_keys()
     begin.by_pause()
     _end_by_keys(book, situation)
@@ -85,6 +85,7 @@ def decide(situation: Situation) -> Changes:
         changed=book.changed(),
         deliveries=deliveries,
         look_at=next_look(book, situation, unknown),
+        stood_at=stood_at,
     )
 
 
@@ -204,7 +205,9 @@ class _Beginning:
     def __init__(self, book: Book, situation: Situation) -> None:
         self._book = book
         self._situation = situation
-        self._rules: Mapping[str, list[Rule]] = _by_kind(situation.rules)
+        self._rules = _by_kind(situation.rules)
+        new = [rule for rule in situation.rules if rule.id in situation.new_rules]
+        self._new_rules = _by_kind(new)
         self._remembered: tuple[int | None, Mapping[str, Any]] = (None, {})
         self._names = {channel.id: channel.name for channel in situation.channels}
 
@@ -212,7 +215,7 @@ class _Beginning:
         """Begin the alarms that an event begins."""
         event = recorded.event
         record = self._record(event.server_id, event.at)
-        for rule in self._matching(event.kind.value, record):
+        for rule in self._matching(self._rules, event.kind.value, record):
             if not self._is_about_own_channel(rule, recorded):
                 self._begin(rule, event.kind.value, recorded, record, since=event.at)
         if event.kind in _BACK and record is not None:
@@ -220,29 +223,45 @@ class _Beginning:
             skipped = _SILENCES if event.kind is EventKind.RECOVERED else ()
             standing = {kind: at for kind, at in _standing(record).items() if kind not in skipped}
             for kind, since in standing.items():
-                for rule in self._matching(kind, record):
+                for rule in self._matching(self._rules, kind, record):
                     self._begin(rule, kind, recorded, record, since=since)
 
-    def by_standing(self) -> None:
-        """Begin the alarms of new rules about what was wrong with servers before."""
-        records, new_rules = self._situation.records, self._situation.new_rules
-        for record in (records[each] for each in self._situation.standing if each in records):
-            known = {"server": _known_of(record)}
-            for kind, since in _standing(record).items():
-                for rule in self._matching(kind, record):
-                    if rule.id in new_rules:
-                        self._book.begin(
-                            Alarm(
-                                rule_id=rule.id,
-                                channel_id=rule.channel_id,
-                                kind=kind,
-                                server_id=record.server_id,
-                                event_id=None,
-                                begun_at=since,
-                                due_at=since + rule.after,
-                                known=known,
-                            )
-                        )
+    def by_standing(self) -> str | None:
+        """
+        Begin the alarms of new rules about what was wrong with servers before.
+
+        It stops when these are more than `Situation.room`, and returns the id of the last server
+        that it has looked at, so that another decision goes on there; otherwise None.
+        """
+        records, room = self._situation.records, self._situation.room
+        last = None
+        for server_id in self._situation.standing:
+            begun = self._by_record(records[server_id]) if server_id in records else []
+            room -= len(begun)
+            if room < 0 and last is not None:
+                return last
+            for alarm in begun:
+                self._book.begin(alarm)
+            last = server_id
+        return None
+
+    def _by_record(self, record: ServerRecord) -> list[Alarm]:
+        """The alarms of new rules that the record of a server means."""
+        known = {"server": _known_of(record)}
+        return [
+            Alarm(
+                rule_id=rule.id,
+                channel_id=rule.channel_id,
+                kind=kind,
+                server_id=record.server_id,
+                event_id=None,
+                begun_at=since,
+                due_at=since + rule.after,
+                known=known,
+            )
+            for kind, since in _standing(record).items()
+            for rule in self._matching(self._new_rules, kind, record)
+        ]
 
     def by_keys(self) -> None:
         """Begin the alarms about keys that expire soon."""
@@ -328,9 +347,11 @@ class _Beginning:
             self._remembered = recorded.id, known
         return self._remembered[1]
 
-    def _matching(self, kind: str, record: ServerRecord | None) -> Iterator[Rule]:
-        """The rules that a kind of alarm about a server, or about the fleet for None, matches."""
-        for rule in self._rules.get(kind, ()):
+    def _matching(
+        self, rules: Mapping[str, Sequence[Rule]], kind: str, record: ServerRecord | None
+    ) -> Iterator[Rule]:
+        """Those of the rules that match alarms of a kind about a server; None for the fleet."""
+        for rule in rules.get(kind, ()):
             query = FilterText.parse(rule.query)
             if record is None or self._situation.matches(query, record):
                 yield rule

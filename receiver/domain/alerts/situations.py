@@ -26,8 +26,10 @@ class Situation:
         now: The time.
         events: The events since the last call, in the order of their numbers.
         rules: All rules.
-        new_rules: The ids of the rules that take up what is wrong with servers already.
-        standing: The ids of servers of which they take it up now.
+        new_rules: The ids of the rules that take up what is wrong with servers already. What they
+            take up is not told before they have taken up all of it, by later calls.
+        standing: The ids of servers of which they take it up now, in their order.
+        room: How many alarms may begin for that, about.
         silences: All silences that have not ended.
         open_alarms: All alarms whose `ended_at` is None or whose `due_at` is not None: those that
             last, and those of which something is still to be told.
@@ -52,6 +54,7 @@ class Situation:
     rules: Sequence[Rule] = ()
     new_rules: Collection[str] = frozenset()
     standing: Sequence[str] = ()
+    room: int = 1000
     silences: Sequence[Silence] = ()
     open_alarms: Sequence[Alarm] = ()
     records: Mapping[str, ServerRecord] = field(factory=dict)
@@ -68,6 +71,11 @@ class Situation:
         """Whether a server matches the filter of a rule or a silence."""
         return query.matches(record, self.noted.words_of(record))
 
+    def is_held_back(self, alarm: Alarm) -> bool:
+        """Whether an alarm is not told yet, because its rule is still taking up what is wrong."""
+        is_taken_up = alarm.event_id is None and alarm.server_id is not None
+        return is_taken_up and alarm.told_at is None and alarm.rule_id in self.new_rules
+
 
 @frozen(kw_only=True)
 class Changes:
@@ -81,6 +89,8 @@ class Changes:
         look_at: The earliest time at which `decide` must be called again although no event has
             happened; None if that is not needed for any alarm. For keys that expire it must be
             called now and then anyway, and also when a silence, a rule or a channel was changed.
+        stood_at: The id of the last server of `Situation.standing` that was looked at, if there was
+            no room for the alarms about all of them; otherwise None.
 
     In `begun` and in `changed`, the number 0 in `part_of` stands for the id of the alarm
     `fleet_silent` of the same rule that has not ended. There is exactly one, in `begun` or among
@@ -91,6 +101,7 @@ class Changes:
     changed: list[Alarm] = field(factory=list)
     deliveries: list[Delivery] = field(factory=list)
     look_at: datetime | None = None
+    stood_at: str | None = None
 
 
 class Book:

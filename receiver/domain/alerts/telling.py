@@ -36,7 +36,7 @@ def tell(book: Book, situation: Situation, *, unknown: Collection[int] = ()) -> 
     Make the messages that are due, and note in the alarms that they are told.
 
     Also notes which alarms are silenced, and ends alarms that were not told yet if their rule was
-    changed and does not match them any more.
+    changed and does not match them any more. Alarms that are held back are left as they are.
 
     Args:
         book: All open and new alarms, which are changed.
@@ -45,7 +45,11 @@ def tell(book: Book, situation: Situation, *, unknown: Collection[int] = ()) -> 
             known whether they last.
     """
     rules = {rule.id: rule for rule in situation.rules}
-    numbers = [number for number in book.numbers() if number not in unknown]
+    numbers = [
+        number
+        for number in book.numbers()
+        if number not in unknown and not situation.is_held_back(book[number])
+    ]
     for number in numbers:
         _forget_uncovered(book, number, rules, situation)
     _apply_silences(book, numbers, situation)

@@ -7,12 +7,14 @@ decision depends on, in a transaction that only reads, and writes the decision i
 one. If anything that it depends on has changed in between, nothing is written, and the next step
 decides anew.
 
-A rule that is made or changed takes up what is wrong with servers already: the next steps, which
-are partial too, look at all servers that are in trouble, for this rule alone.
+A rule that is made or changed takes up what is wrong with servers already: the next steps look at
+all servers that are in trouble, for this rule alone. The alarms that they begin are told by the
+step after the last of these, in one message; those of other rules do not wait for that.
 
 When there are more events or such servers than one step looks at, all steps but the last are
 partial: they know only the alarms about the servers that they look at, and send no messages. So the
-time that a step takes does not grow with the number of alarms that have not ended.
+time that a step takes does not grow with the number of alarms that have not ended. Only every half
+a minute there is one that is not partial, so that what is due is told in time.
 """
 
 from collections import Counter, defaultdict
@@ -21,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import asdict, evolve, frozen
-from sqlalchemy import Connection, Integer, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, or_, select, update
 
 from contract import Event, EventKind, ServerRecord, State
 from receiver.domain.alerts.alarms import Changes, Situation, decide, needs
@@ -63,16 +65,11 @@ class Standing:
     """
     Some of the servers with which something is wrong: those that a step looks at for new rules.
 
-    New rules are those that were made or changed, and for which not all such servers were looked at
-    yet.
-
     Attributes:
-        rule_ids: The ids of the new rules.
         server_ids: The ids of the servers, without those whose key was revoked or has expired.
         next_after: The id of the last of all these servers; None if there are no more after it.
     """
 
-    rule_ids: Sequence[str] = ()
     server_ids: Sequence[str] = ()
     next_after: str | None = None
 
@@ -86,23 +83,26 @@ class News:
         events: Events, in the order of their numbers.
         last: The number and the time of the last event that was looked at with these.
         has_more_events: Whether there are more events, for another step.
-        standing: Servers that are looked at for new rules.
+        new_rules: The ids of the new rules: those that were made or changed, and for which not all
+            servers with which something is wrong were looked at before this step.
+        standing: The servers that are looked at for these rules; None if there are no such rules,
+            or there are more events, which come first.
     """
 
     events: Sequence[RecordedEvent]
     last: tuple[int, datetime | None]
     has_more_events: bool
-    standing: Standing
+    new_rules: Sequence[str]
+    standing: Standing | None
 
     @property
     def is_more(self) -> bool:
         """
         Whether another step is to follow at once.
 
-        It does after one that has looked at servers for new rules, so that this one tells nothing
-        yet, and all of them are in one message.
+        One follows even when all servers were looked at for the new rules. It tells of all of them.
         """
-        return self.has_more_events or bool(self.standing.rule_ids)
+        return self.has_more_events or bool(self.new_rules)
 
 
 @frozen(kw_only=True)
@@ -116,7 +116,8 @@ class Step:
             that was read, by which `write_step` notices whether anything has changed since.
         changes: What `decide` has decided.
         open_alarms: The alarms that were read, on which the decision is based.
-        standing: The servers that were looked at for rules that are new.
+        new_rules: The ids of the new rules, as in `News`.
+        standing: The servers that were looked at for these rules, as in `News`.
         is_more: Whether there are more events or servers to look at, by another step.
     """
 
@@ -124,7 +125,8 @@ class Step:
     progress: Progress
     changes: Changes
     open_alarms: Sequence[Alarm]
-    standing: Standing
+    new_rules: Sequence[str]
+    standing: Standing | None
     is_more: bool
 
 
@@ -153,34 +155,44 @@ def take_step(
         return None
     rules = read_rules(connection)
     news = _read_news(connection, seen, rules, now)
-    standing = news.standing
     known = Situation(
         now=now,
         public_url=public_url,
         rules=rules,
-        new_rules=frozenset(standing.rule_ids),
+        new_rules=frozenset(news.new_rules),
         events=news.events,
-        standing=standing.server_ids,
+        standing=() if news.standing is None else news.standing.server_ids,
+        room=_MOST_ALARMS - _begun(news.events, rules),
     )
-    is_suspended = news.has_more_events and now < seen.progress.look_at + _LONGEST_SUSPENSE
-    is_partial = is_suspended or bool(standing.rule_ids)
+    is_partial = news.is_more and now < seen.progress.look_at + _LONGEST_SUSPENSE
     situation = _completed(known, connection, cache, seen, is_partial=is_partial)
     changes = decide(situation)
-    event_id, event_at = news.last
-    again = seen.progress.look_at if is_partial else now + _LONGEST_WAIT
     return Step(
         identity=dialect.identify(connection),
-        progress=Progress(
-            event_id=event_id,
-            event_at=event_at,
-            pause_ended=seen.heard_since,
-            look_at=again if changes.look_at is None else min(changes.look_at, again),
-            revision=seen.progress.revision,
-        ),
+        progress=_progress(seen, news, changes, now, is_partial=is_partial),
         changes=changes,
         open_alarms=situation.open_alarms,
-        standing=standing,
+        new_rules=news.new_rules,
+        standing=news.standing,
         is_more=news.is_more,
+    )
+
+
+def _progress(
+    seen: Seen, news: News, changes: Changes, now: datetime, *, is_partial: bool
+) -> Progress:
+    """What to write about how far the events were looked at, and when to look again."""
+    event_id, event_at = news.last
+    again = seen.progress.look_at
+    if not is_partial:
+        # With new rules at once, so that no step is left out although nothing happens.
+        again = now if news.new_rules else now + _LONGEST_WAIT
+    return Progress(
+        event_id=event_id,
+        event_at=event_at,
+        pause_ended=seen.heard_since,
+        look_at=again if changes.look_at is None else min(changes.look_at, again),
+        revision=seen.progress.revision,
     )
 
 
@@ -201,9 +213,9 @@ def write_step(dialect: Dialect, connection: Connection, step: Step) -> bool:
         connection.execute(insert(alarms), [_columns(alarm, parents) for alarm in others])
     _update(connection, step.open_alarms, changed, parents)
     write_deliveries(connection, step.changes.deliveries)
-    if step.standing.rule_ids:
-        after = {"ids": [*step.standing.rule_ids], "after": step.standing.next_after}
-        connection.execute(_LOOKED_AT, after)
+    if step.standing is not None:
+        after = step.changes.stood_at or step.standing.next_after
+        connection.execute(_LOOKED_AT, {"ids": step.new_rules, "after": after})
     return True
 
 
@@ -314,30 +326,27 @@ def _read_news(connection: Connection, seen: Seen, rules: Sequence[Rule], now: d
     page = read_after(connection, last[0], limit=_MOST_EVENTS, max_bytes=_MOST_EVENT_BYTES)
     events = page.events[: _bounded(page.events, rules)]
     has_more = len(events) < len(page.events) or page.next_before is not None
-    room = _MOST_ALARMS - _begun(events, rules)
+    new = {row.id: row.standing_after for row in connection.execute(_NEW_RULES)}
     return News(
         events=events,
         last=(events[-1].id, events[-1].event.at) if events else last,
         has_more_events=has_more,
-        standing=Standing() if has_more else _standing(connection, now, room),
+        new_rules=[*new],
+        standing=None if has_more or not new else _standing(connection, now, [*new.values()]),
     )
 
 
-def _standing(connection: Connection, now: datetime, room: int) -> Standing:
+def _standing(connection: Connection, now: datetime, places: Sequence[str]) -> Standing:
     """
-    Read which rules are new, and of which servers they take up what is wrong in this step.
+    Read of which servers new rules take up in this step what is wrong.
 
-    `room` is how many alarms the step may begin for that, about.
+    `places` has for each new rule the id of the last server that was looked at. The step goes on
+    at the first of them. What other rules look at again begins no second alarm.
     """
-    new = connection.execute(_NEW_RULES, {"limit": _MOST_NEW_RULES}).all()
-    if not new:
-        return Standing()
-    limit = max(room // len(new), 1)
-    after = min(row.standing_after for row in new)
-    found = troubled_after(connection, after, limit=limit)
+    limit = min(_MOST_ALARMS, max(1, _MOST_MATCHES // len(places)))
+    found = troubled_after(connection, min(places), limit=limit)
     lapsed = {key.id for key in read_keys(connection) if key.standing(now) != "active"}
     return Standing(
-        rule_ids=[row.id for row in new],
         server_ids=[server_id for server_id, owner in found if owner not in lapsed],
         next_after=found[-1][0] if len(found) == limit else None,
     )
@@ -486,8 +495,8 @@ _MOST_EVENT_BYTES = 1024 * 1024
 _MOST_ALARMS = 1000
 """How many alarms a step begins at most, so that heartbeats hardly wait for it."""
 
-_MOST_NEW_RULES = 20
-"""For how many new rules a step takes up what is wrong with servers already, at most."""
+_MOST_MATCHES = 50_000
+"""How many times a step matches a server with a new rule at most, which takes some µs each."""
 
 _MOST_PARAMETERS = 1000
 
@@ -503,7 +512,6 @@ _NEW_RULES = (
     select(rules_table.c.id, rules_table.c.standing_after)
     .where(rules_table.c.standing_after.is_not(None))
     .order_by(rules_table.c.id)
-    .limit(bindparam("limit", type_=Integer))
 )
 _LOOKED_AT = (
     update(rules_table)

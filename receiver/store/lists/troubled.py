@@ -1,8 +1,9 @@
 """The SQL that finds the servers with which something may be wrong."""
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, func, select, text, union
+from sqlalchemy import Connection, Integer, Select, bindparam, func, select, text, union
 
 from contract import State
 from receiver.domain.grouping.problems import Troubled
@@ -81,10 +82,29 @@ _odd = [
     for column in (servers.c.twin_of, servers.c.conflict_since, servers.c.flapping_since)
 ]
 _ids = union(_stale, *_odd).subquery()
+
+
+def _next_of(state: State) -> Select[Any]:
+    """The next servers of a state: as many as are wanted of all, so that not all are read."""
+    some = (
+        select(facets.c.server_id)
+        .where(
+            facets.c.name == "state",
+            facets.c.value == state.value,
+            facets.c.server_id > bindparam("after"),
+        )
+        .order_by(facets.c.server_id)
+        .limit(bindparam("limit", type_=Integer))
+        .subquery()
+    )
+    return select(some.c.server_id)
+
+
+_next_ids = union(_next_of(State.LATE), _next_of(State.DOWN), *_odd).subquery()
 _AFTER = (
     select(servers.c.server_id, servers.c.owner)
     .where(
-        servers.c.server_id.in_(select(_ids.c.server_id)),
+        servers.c.server_id.in_(select(_next_ids.c.server_id)),
         servers.c.server_id > bindparam("after"),
     )
     .order_by(servers.c.server_id)

@@ -199,7 +199,6 @@ def test_new_rules_tell_of_many_servers_in_small_steps_and_one_message(
     ids = [f"away-{n}" for n in range(9)]
     silence_servers(fleet, *ids, alive=tuple(f"alive-{n}" for n in range(20)))
     monkeypatch.setattr("receiver.store.alerts.alarms._MOST_ALARMS", 4)
-    monkeypatch.setattr("receiver.store.alerts.alarms._MOST_NEW_RULES", 2)
     for name in ("one", "two", "three"):
         store.alerts.add_rule(rule(name))
     fleet.clock.advance(HALF_A_MINUTE)
@@ -210,6 +209,67 @@ def test_new_rules_tell_of_many_servers_in_small_steps_and_one_message(
     assert 4 >= max(after - before for before, after in pairwise([0, *begun]))
     assert {fleet.now} == {each.told_at for each in kept(store)}
     assert 1 == len(store.alerts.deliveries(limit=9))
+
+
+def test_new_rules_that_match_few_servers_take_few_steps(fleet: Watched, engine: Engine) -> None:
+    silence_servers(fleet, *"abcdefghi", alive=tuple(f"alive-{n}" for n in range(20)))
+    advance(fleet)
+    for n in range(100):
+        fleet.store.alerts.add_rule(rule(f"new-{n}", query="server:h"))
+
+    assert [9, 109, 109] == [*numbers_of_alarms(fleet, engine)]
+
+
+def test_many_new_rules_look_at_few_servers_in_a_step(
+    fleet: Watched, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence_servers(fleet, *"abcdefghi", alive=tuple(f"alive-{n}" for n in range(20)))
+    advance(fleet)
+    monkeypatch.setattr("receiver.store.alerts.alarms._MOST_MATCHES", 10)
+    for n in range(3):
+        fleet.store.alerts.add_rule(rule(f"new-{n}", query="server:c,h"))
+
+    assert [9, 12, 12, 15, 15, 15] == [*numbers_of_alarms(fleet, engine)]
+
+
+def test_rule_that_takes_up_many_servers_holds_up_no_message_of_another_rule(
+    fleet: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fleet.store
+    store.alerts.change_rule(rule(query="server:known"), fleet.now)
+    alive = tuple(f"alive-{n}" for n in range(20))
+    silence_servers(fleet, *(f"away-{n}" for n in range(9)), alive=("known", *alive))
+    advance(fleet)
+    monkeypatch.setattr("receiver.store.alerts.alarms._MOST_ALARMS", 4)
+    store.alerts.add_rule(rule("new"))
+    more = [store.alerts.advance(fleet.now, None)]
+    fleet.go_on(AWAY_SECONDS, *alive)
+    for _ in range(2):
+        more.append(store.alerts.advance(fleet.now, None))
+        fleet.clock.advance(HALF_A_MINUTE)
+
+    assert [True, True, True] == more
+    assert {"known"} == {each.server_id for each in kept(store) if each.told_at is not None}
+    advance(fleet)
+    assert 11 == len([each for each in kept(store) if each.told_at is not None])
+    assert ["alarm", "alarm"] == told(store)
+
+
+def test_new_rule_takes_up_what_is_wrong_after_a_backlog_of_events(
+    fleet: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fleet.store
+    ids = [f"away-{n}" for n in range(9)]
+    silence_servers(fleet, *ids, alive=tuple(f"alive-{n}" for n in range(20)))
+    tell(fleet)
+    monkeypatch.setattr("receiver.store.alerts.alarms._MOST_EVENTS", 10)
+    monkeypatch.setattr("receiver.store.alerts.alarms._MOST_ALARMS", 4)
+    fleet.beat(*(f"s{n}" for n in range(11)))
+    store.alerts.add_rule(rule("new", query="server:away-8"))
+    tell(fleet)
+
+    assert ["away-8"] == [each.server_id for each in kept(store) if each.rule_id == "new"]
+    assert set() == {each.server_id for each in kept(store) if each.told_at is None}
 
 
 def test_new_rule_does_not_tell_of_servers_whose_key_was_revoked(fleet: Watched) -> None:
