@@ -168,15 +168,15 @@ DEEDS = [
         "servers",
         "hand_over",
         {"key_id": ""},
-        "1 servers, with the nodes of their databases, are unowned now: each belongs to the next "
-        f"key that writes it. {STOPPED}",
+        "1 server, with the nodes of its database, is unowned now: it belongs to the next key that "
+        f"writes it. {STOPPED}",
     ),
     Deed(
         "label",
         "labels",
         "change",
         {"add": "gold"},
-        f"The labels of the databases of 1 servers were changed. {STOPPED}",
+        f"The labels of the databases of 1 server were changed. {STOPPED}",
     ),
 ]
 
