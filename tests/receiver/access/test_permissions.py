@@ -108,7 +108,7 @@ POST   /seen                     403  403  401   401     401     401   403   403
 GET    /timeline                 200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /history                  200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /views                   200  403  401   401     401     401   403   403    200   200     200    200      403
-POST   /views                   403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /views/new               403  403  401   401     401     401   403   403    403   403     403    403      403
 GET    /views/{view_id}         404  403  401   401     401     401   403   403    404   404     404    404      403
 POST   /views/{view_id}/delete   403  403  401   401     401     401   403   403    403   403     403    403      403
 GET    /facets                   200  403  401   401     401     401   403   403    200   200     200    200      403
@@ -213,7 +213,7 @@ def body_of(row: Row, key_id: str) -> dict[str, Any]:
     if row.method == "POST" and row.path.startswith(
         (
             *("/server/", "/by-id/server/", "/selection", "/keyring", "/alerts/", "/sign-"),
-            *("/seen", "/views"),
+            *("/seen", "/views/"),
         )
     ):
         return {"data": {"key_id": key_id, "name": "new", "scope": "viewer"}}

@@ -29,7 +29,7 @@ __all__ = ["ShownView", "routes", "shown_views"]
 def routes() -> list[BaseRoute]:
     page = partial(PageRoute, needs=Power.READ)
     return [
-        page("/views", form(save), methods=["POST"]),
+        page("/views/new", form(save), methods=["POST"]),
         page("/views/{view_id}", open_view, methods=["GET"]),
         page("/views/{view_id}/delete", form(delete), methods=["POST"]),
     ]

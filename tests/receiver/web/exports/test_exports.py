@@ -236,7 +236,7 @@ def fill(receiver: httpx.Client) -> None:
     receiver.patch("/servers/a/labels", json={"add": [FORMULA_AS_LABEL]}).raise_for_status()
     token, *_ = re.findall(r'name="form" value="([^"]+)"', receiver.get("/?query=a").text)
     view = {"form": token, "name": FORMULA, "query": "a", "sort": "server_id"}
-    assert 303 == receiver.post("/views", data=view).status_code
+    assert 303 == receiver.post("/views/new", data=view).status_code
 
 
 def test_texts_in_files_of_short_lists_are_no_formulas(alerting: httpx.Client) -> None:

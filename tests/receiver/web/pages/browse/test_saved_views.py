@@ -50,10 +50,10 @@ def csrf_token(browser: httpx.Client, path: str) -> str:
 def save(browser: httpx.Client, path: str, name: str, **changed: str) -> httpx.Response:
     """Send the form of a page that saves its view."""
     page = browser.get(path).text
-    (form,) = re.findall(r'<form[^>]*action="views".*?</form>', page, re.DOTALL)
+    (form,) = re.findall(r'<form[^>]*action="views/new".*?</form>', page, re.DOTALL)
     fields = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form))
     given = {name: html.unescape(value) for name, value in fields.items()}
-    return browser.post("/views", data={**given, "name": name, **changed})
+    return browser.post("/views/new", data={**given, "name": name, **changed})
 
 
 def views(browser: httpx.Client, path: str = "/") -> dict[str, str]:
@@ -71,7 +71,7 @@ def test_view_is_saved_for_all_and_opened(people: dict[str, httpx.Client]) -> No
     opened = people["Alan"].get(shown["<Down>"])
     page = people["Grace"].get(path).text
 
-    assert (303, "./" + path[1:]) == (saved.status_code, saved.headers["location"])
+    assert (303, "../" + path[1:]) == (saved.status_code, saved.headers["location"])
     assert (303, "../" + path[1:]) == (opened.status_code, opened.headers["location"])
     assert "The view &lt;Down&gt; is saved, for all who may read the fleet." in page
     assert f'href="{shown["<Down>"][1:]}" aria-current="true" title="Grace"' in page
@@ -106,7 +106,7 @@ def test_view_is_saved_without_a_key_on_a_keyless_receiver(receiver: httpx.Clien
     saved = save(receiver, "/?sort=-last_seen", "Fresh", sort="server_id")
     default = save(receiver, "/?query=a", "All", query="", sort="trouble")
 
-    assert ["./?sort=server_id", "./"] == [each.headers["location"] for each in (saved, default)]
+    assert ["../?sort=server_id", "../"] == [each.headers["location"] for each in (saved, default)]
     assert ["All", "Fresh"] == [*views(receiver)]
     assert 'title="Saved view"' in receiver.get("/").text
     assert "Delete this view" in receiver.get("/?sort=server_id").text
