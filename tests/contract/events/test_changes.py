@@ -298,8 +298,8 @@ def test_arguments_are_unchanged_and_results_repeatable(
 
 def test_the_time_and_the_fields_of_an_event_are_given_by_their_names() -> None:
     with pytest.raises(TypeError, match="positional argument"):
-        changes(None, WEB, NOON)  # type: ignore[call-arg]
+        changes(None, WEB, NOON)  # type: ignore[call-arg]  # which is refused
     with pytest.raises(TypeError, match="positional argument"):
-        tool_changes("acme_web-1", [], [], NOON)  # type: ignore[call-arg]
+        tool_changes("acme_web-1", [], [], NOON)  # type: ignore[call-arg]  # which is refused
     with pytest.raises(TypeError, match="positional argument"):
-        Event(EventKind.MOVED, NOON, "acme_web-1")  # type: ignore[call-arg]
+        Event(EventKind.MOVED, NOON, "acme_web-1")  # type: ignore[call-arg]  # which is refused

@@ -70,7 +70,7 @@ def test_stream_ends_with_its_key(database_url: str, clock: Clock, by: str, chan
     with streaming(database_url, clock) as (client, store):
         headers = bearer(token) if by == "key" else session_of(client, token)
         with followed(client, **headers) as has_ended:
-            time.sleep(0.3)
+            time.sleep(0.3)  # the stream looks at its key several times meanwhile
             assert not has_ended()
             if change == "revoked":
                 store.keys.revoke(key.id, clock.now)
@@ -90,7 +90,7 @@ def session_of(client: httpx.Client, token: str) -> dict[str, str]:
 
 def test_keyless_stream_ends_when_the_first_key_is_made(database_url: str, clock: Clock) -> None:
     with streaming(database_url, clock) as (client, store), followed(client) as has_ended:
-        time.sleep(0.3)
+        time.sleep(0.3)  # the stream looks at its key several times meanwhile
         assert not has_ended()
         store.keys.add(made("viewer")[0])
 
@@ -103,7 +103,7 @@ def test_stream_of_a_session_ends_at_sign_out(database_url: str, clock: Clock) -
         browser = signed_in(new_browser(client), token)
         cookie = {"Cookie": f"fleet_session={browser.cookies['fleet_session']}"}
         with followed(client, **cookie) as stays, followed(client, **bearer(token)) as goes_on:
-            time.sleep(0.5)
+            time.sleep(0.5)  # it looks at its session several times meanwhile
             assert (False, False) == (stays(), goes_on())
             signs_out(browser)
             wait_until(stays)
@@ -131,7 +131,7 @@ def test_stream_of_a_session_survives_a_database_failure(
         closing(sqlite3.connect(tmp_path / "fleet.db")) as database,
     ):
         database.execute("ALTER TABLE sessions RENAME TO gone")
-        time.sleep(0.5)
+        time.sleep(0.5)  # it looks at its session several times meanwhile
         assert not has_ended()
         database.execute("ALTER TABLE gone RENAME TO sessions")
         store.keys.revoke(viewer.id, clock.now)
