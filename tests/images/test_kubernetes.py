@@ -1,7 +1,10 @@
 """The manifests for Kubernetes, which kubectl renders and the schemas of Kubernetes describe."""
 
+import re
 import subprocess
 from functools import cache
+from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import kubernetes_validate
@@ -121,3 +124,39 @@ def test_image_is_of_this_version() -> None:
     (container,) = only("Deployment")["spec"]["template"]["spec"]["containers"]
 
     assert version.partition(".dev")[0] == container["image"].rpartition(":")[2]
+
+
+def overlay() -> str:
+    """The overlay that docs/operations.md shows."""
+    page = (ROOT / "docs/operations.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    (found,) = [each for each in blocks if "../deploy/kubernetes" in each]
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_overlay_of_the_manual_replaces_what_it_names(version: str, tmp_path: Path) -> None:
+    copytree(ROOT / "deploy", tmp_path / "deploy")
+    (tmp_path / "fleet").mkdir()
+    (tmp_path / "fleet/kustomization.yaml").write_text(overlay())
+    command = [program("kubectl"), "kustomize", str(tmp_path / "fleet")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = {each["kind"]: each for each in yaml.safe_load_all(said)}
+
+    for each in found.values():
+        kubernetes_validate.validate(each, version, strict=True)
+    assert {each["kind"] for each in rendered()} == {*found}
+    (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    (base,) = only("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert f"registry.acme.example/fleet:{base['image'].rpartition(':')[2]}" == container["image"]
+    assert "fleet.example.com" not in said
+    given = found["ConfigMap"]["data"]
+    assert only("ConfigMap")["data"].keys() == given.keys()
+    assert "https://fleet.acme.example" == read_settings(given).public_url
+    ingress, prometheus = found["NetworkPolicy"]["spec"]["ingress"][0]["from"]
+    assert {"kubernetes.io/metadata.name": "ingress-nginx"} == (
+        ingress["namespaceSelector"]["matchLabels"]
+    )
+    assert {"kubernetes.io/metadata.name": "monitoring"} == (
+        prometheus["namespaceSelector"]["matchLabels"]
+    )
