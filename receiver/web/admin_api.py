@@ -143,7 +143,7 @@ _KEYS = Sheet(name="keys", columns=[*(each.name for each in fields(Key) if each.
 
 _PATH: openapi.Json = {
     "type": ["string", "null"],
-    "description": "The path of the MCP registry for who holds the key, if its scope is registry.",
+    "description": "The path that the key opens, if its scope is registry or badge.",
 }
 _ADD_KEY = operation(
     "addKey",

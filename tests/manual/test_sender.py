@@ -1,13 +1,25 @@
-"""The sender in docs/senders.md is short, and a receiver takes what it sends."""
+"""The sender in docs/senders.md is short, and a receiver takes what the page sends."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
+from attrs import fields
+
+from contract import Heartbeat, loads, unstructure
 from keyring import bearer, keep, made
 from manual.terminal import blocks
 from receiver.app import create_app
 from servers import serve, wait_until
+
+
+def test_whole_heartbeat_of_the_page_has_every_field() -> None:
+    (text,) = blocks("senders.md", "json")
+    shown = unstructure(loads(text.encode(), Heartbeat))
+
+    assert {name for name, value in shown.items() if value is not None} == json.loads(text).keys()
+    assert {each.name for each in fields(Heartbeat)} == json.loads(text).keys()
 
 
 def test_sender_in_shell_is_in_the_list_and_goes_on(tmp_path: Path) -> None:

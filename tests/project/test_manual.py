@@ -8,6 +8,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import tomllib
 
 from contract import EventKind, State
 
@@ -137,6 +138,25 @@ def test_every_page_of_the_manual_is_in_the_navigation() -> None:
     }
 
     assert {page.stem for page in DOCS.glob("*.md")} - {"index"} == listed
+
+
+def test_manual_installs_all_that_the_addon_needs() -> None:
+    """What `pip install` says on the page about Odoo, and on the first page of an empty fleet."""
+    manifest = ast.literal_eval((ROOT / "odoo_addon/mcp_phone_home/__manifest__.py").read_text())
+    needed = {re.split(r"[\[>]", each)[0] for each in manifest["external_dependencies"]["python"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought = [*project["dependencies"], *project["optional-dependencies"]["client"]]
+    names = {project["name"], *(re.split(r"[\[>]", each)[0] for each in brought)}
+    texts = [
+        (DOCS / "connect-odoo.md").read_text().partition("\n## A machine without Odoo\n")[0],
+        (ROOT / "receiver/web/pages/templates/fleet.html").read_text().partition("</ol>")[0],
+    ]
+
+    for text in texts:
+        commands = re.findall(r"pip install '(?:odoo-mcp-fleet|\.)\[client\]'([\w ]*)", text)
+        assert 2 == len(commands)
+        for further in commands:
+            assert needed <= {*names, *further.split()}, further
 
 
 def test_manual_shows_the_checkout_beside_each_installation_from_an_index() -> None:

@@ -114,7 +114,8 @@ class FindServers:
     The arguments of the tool `find_servers`, of which `text` or `tool` must be given.
 
     Attributes:
-        text: A text in the hostname, in the name of the database or in the server_id.
+        text: A text in the hostname, in the name of the database, in the server_id, in an address
+            or in the name of a tool; or in a label or the note of the database.
         tool: The exact name of an MCP tool that the server must offer.
         stage: Only servers of this stage, such as production or staging.
         state: Only servers in this state.
@@ -499,8 +500,9 @@ TOOLS = {
         Tool(
             name="find_servers",
             title="Find Odoo servers",
-            description="The Odoo servers with a text in their hostname, database or server_id, "
-            "or that offer a tool of a given name. Prefer those whose state is up.",
+            description="The Odoo servers with a text in their hostname, database, server_id, "
+            "address, tools, labels or note, or that offer a tool of a given name. Prefer those "
+            "whose state is up.",
             takes=FindServers,
             answers=_PAGE,
             call=_find_servers,
