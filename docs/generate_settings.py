@@ -42,6 +42,8 @@ _BEGIN = """# Settings
 <!-- Made by docs/generate_settings.py from receiver/settings.py: nox -s settings -->
 
 All settings of a receiver are environment variables; none is needed.
+A service has them in `/etc/odoo-mcp-fleet.env`, a container in `fleet.env`: \
+[Operations](operations.md#install).
 They are read once, at its start, and by the commands that open its database.
 Values that cannot be used stop the start with a sentence for each, which names the setting \
 and quotes the value, unless that may hold a secret.

@@ -370,9 +370,10 @@ SETTINGS: Mapping[str, Setting] = {
         meaning=(
             "Which addresses of servers `/sd/prometheus`, the files for MCP clients and the MCP "
             "registry hand on: names, which may hold `*`, and addresses and networks, separated by"
-            " commas. Those of the link (169.254.0.0/16, fe80::/10), of the metadata of clouds, of"
-            " many machines at once or of none, and of loopback from the first key on, only if "
-            "they are listed expressly: by a network or name that holds nothing else."
+            " commas. An address of the machine itself (loopback), of its link (169.254.0.0/16, "
+            "fe80::/10), of the metadata of its cloud, of many machines at once or of none is "
+            "handed on only if a name or network lists it that holds nothing else; loopback also "
+            "before there is a key."
         ),
     ),
     "FLEET_EVENT_RETENTION_DAYS": Setting(
@@ -430,9 +431,10 @@ SETTINGS: Mapping[str, Setting] = {
         _number,
         "10000",
         meaning=(
-            "How many events the servers of a key may cause, their silences too, and that it was "
-            "refused a write; a long one counts for each KiB. After that the timeline tells only "
-            "who is new, late, down or back, and a server is flapping with half as many turns."
+            "How many events a key may cause: by what its servers say, by their silence, and by "
+            "writes that it is refused; a long event counts for each KiB. After that the timeline "
+            "tells only who is new, late, down, back or flapping, and a server is flapping with "
+            "half as many turns."
         ),
     ),
     "FLEET_SERVERS_PER_KEY": Setting(
