@@ -129,7 +129,7 @@ def test_image_is_of_this_version() -> None:
 def overlay() -> str:
     """The overlay that docs/operations.md shows."""
     page = (ROOT / "docs/operations.md").read_text()
-    blocks = re.findall(r"^```yaml\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    blocks: list[str] = re.findall(r"^```yaml\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
     (found,) = [each for each in blocks if "../deploy/kubernetes" in each]
     return found
 
