@@ -13,16 +13,23 @@ from receiver.commands.program import PROGRAM
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/program.md").read_text()
 CALL = "odoo-mcp-fleet (?:--)?[a-z]"
+OF_SERVICE = "fleet [a-z]"
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 
 def written() -> list[str]:
-    """Every call of the program in a block or between backquotes, without what a shell does."""
+    """
+    Every call of the program in a block or between backquotes, without what a shell does.
+
+    Also those of `fleet`, which deploy/fleet makes of it for a service.
+    """
     found = []
     for page in PAGES:
         text = page.read_text()
         found += re.findall(rf"(?<![/\w])(?<!-[gou] ){CALL}.*", blocks(text))
         found += re.findall(rf"`({CALL}[^`]*)`", text)
+        found += re.findall(rf"^(?:\$ )?({OF_SERVICE}.*)", blocks(text), re.MULTILINE)
+        found += re.findall(rf"`({OF_SERVICE}[^`]*)`", text)
     return sorted({re.split(r" *[|>#)]| +\\$", each)[0].strip(' "') for each in found})
 
 
