@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
 
 import messages
+from alerting import SECRET_KEY
 from operations.confined import settings, values
 from operations.machine import HERE, Machine
 from operations.proxies import DEPLOY, program
+from two_ways import answering
 
 SHIPPED = DEPLOY / "odoo-mcp-fleet.service"
 EXPOSURE = 10
@@ -56,6 +59,25 @@ def test_command_of_the_unit_works_under_its_syscall_filters(
     assert (installed.state / "fleet.db").exists()
     assert "Permission" not in installed.log.read_text()
     assert "one worker only" not in installed.log.read_text()
+
+
+@pytest.mark.parametrize("kind", ["webhook", "apprise"])
+def test_alerts_are_sent_under_the_syscall_filters_of_the_unit(
+    installed: Machine, kind: str
+) -> None:
+    """Whether systemd lets them go out is what the page says of IPAddressAllow."""
+    installed.configure(FLEET_SECRET_KEY=SECRET_KEY, FLEET_ALERT_ADDRESSES="127.0.0.0/8")
+    admin = installed.do("fleet keys create --name 'Ada Lovelace' --scope admin").strip()
+    installed.start()
+    with answering(lambda _: Response(status_code=200)) as hook, installed.client(admin) as client:
+        address = hook if kind == "webhook" else hook.replace("http:", "json:")
+        asked = {"name": "Operators", "kind": kind, "address": address}
+        made = client.post("/channels", json=asked).json()
+        assert "channel" in made, made
+        tried = client.post(f"/channels/{made['channel']['id']}/test").json()
+    installed.stop()
+
+    assert {"status": "delivered", "error": None} == tried
 
 
 @pytest.mark.parametrize(

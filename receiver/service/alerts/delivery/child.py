@@ -118,6 +118,7 @@ if __name__ == "__main__":
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
         sys.stdout = sys.stderr
         gc.disable()  # in a process that ends so soon, most of what it would scan are new modules
-        with suppress(AttributeError):  # Windows has no niceness
+        # Windows has no niceness, and the shipped unit of systemd forbids to change it.
+        with suppress(AttributeError, OSError):
             os.nice(10)  # messages of alerts may wait for the messages of servers
         output.write(main(sys.stdin.buffer.read(), add_hook=sys.addaudithook, end=os._exit))
