@@ -1,22 +1,16 @@
-"""
-Merges messages into rows, deletes servers, and changes the owners of servers.
-
-All of this happens in the transaction of the caller.
-"""
+"""Merges messages into rows, and changes the owners of servers, in the caller's transaction."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from operator import attrgetter
 from secrets import randbits
 from time import perf_counter, thread_time
 
 from attrs import evolve, fields
-from sqlalchemy import Connection, bindparam, select, union
+from sqlalchemy import Connection
 
 from contract import (
     Event,
-    EventKind,
     Heartbeat,
     Registration,
     ServerRecord,
@@ -36,7 +30,6 @@ from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import index_text
 from receiver.domain.rows import Row, catalogue_id
 from receiver.store.catalogues import (
     NewCatalogue,
@@ -48,22 +41,20 @@ from receiver.store.catalogues import (
 )
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
-from receiver.store.labels import drop_annotations, inherited
+from receiver.store.labels import inherited
 from receiver.store.ownership import Rights
 from receiver.store.rows import (
     Change,
     Committed,
     RowCache,
-    delete_rows,
     read_rows,
     write_changes,
     write_heartbeats,
     write_rows,
 )
-from receiver.store.tables import HEARTBEAT_COLUMNS, facets, servers
-from receiver.store.tombstones import write_tombstones
+from receiver.store.tables import HEARTBEAT_COLUMNS
 
-__all__ = ["apply", "delete_server", "hand_over"]
+__all__ = ["apply", "hand_over"]
 
 
 def apply(  # noqa: PLR0913 - the transaction, and what is to be written
@@ -324,51 +315,6 @@ class _Batch:
         return self._after.get(server_id) or self.before.get(server_id)
 
 
-def delete_server(
-    dialect: Dialect, connection: Connection, server_id: str, at: datetime, cache: RowCache
-) -> Committed:
-    """
-    Delete a server's row, and tell so by an event `deleted`; its other events stay.
-
-    No other row names the server afterwards. Servers that it superseded are then superseded by its
-    own successor; if it has none, lists show them again. Lists also show its nodes again (the other
-    servers of its database). The `due_at` of all that lists show again becomes `at`, so that the
-    watchdog (the task that looks for silent servers) checks them next.
-
-    Args:
-        dialect: The dialect of the database.
-        connection: The transaction.
-        server_id: The id of the server.
-        at: The time of the deletion.
-        cache: The cached rows of servers.
-
-    Returns what the transaction changes: nothing if there is no such server.
-    """
-    ids = {server_id, *_referring(connection, server_id)}
-    rows = read_rows(dialect, connection, sorted(ids), cache)
-    # Who adds a reference to a server locks its row, which is locked here: no more are added.
-    late = {*_referring(connection, server_id)} - ids
-    rows |= read_rows(dialect, connection, sorted(late), cache)
-    row = rows.pop(server_id, None)
-    if row is None:
-        return Committed({}, [])
-    changed = [(each, _without(row.record, each, at)) for each in rows.values()]
-    write_tombstones(connection, [row], at)
-    delete_rows(dialect, connection, [row])
-    events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
-    written = []
-    for before, after in changed:
-        counted, told = damped(after, changes(before.record, after.record, at=at), at=at)
-        written.append((before, counted))
-        events += told
-    write_rows(dialect, connection, written)
-    write_catalogues(connection, {}, [] if row.catalogue is None else [row.catalogue])
-    write_toolsets(dialect, connection, new={}, left=toolset_of([row]))
-    drop_annotations(dialect, connection, [row])
-    write_events(dialect, connection, events)
-    return Committed({after.server_id: after for _, after in written}, events, [server_id])
-
-
 def hand_over(
     dialect: Dialect,
     connection: Connection,
@@ -388,36 +334,6 @@ def hand_over(
     changed = [(row, row._replace(owner=owner, revision=row.revision + 1)) for row in rows.values()]
     write_rows(dialect, connection, changed)
     return Committed({after.server_id: after for _, after in changed}, [])
-
-
-def _referring(connection: Connection, server_id: str) -> list[str]:
-    """The ids of the servers that name this server in `superseded_by`, `twin_of` or `node_of`."""
-    uuid = connection.execute(_UUID, {"id": server_id}).scalar()
-    texts = {"id": server_id, "by": index_text(server_id), "uuid": index_text(uuid or "")}
-    return [*connection.execute(_REFERRING, texts).scalars()]
-
-
-def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
-    """
-    The row of a server without its references to a server that is deleted.
-
-    A server that lists show again because of that is due at the time `at`.
-    """
-    by, twin, leader = row.record.superseded_by, row.record.twin_of, row.record.node_of
-    record = evolve(
-        row.record,
-        superseded_by=deleted.superseded_by if by == deleted.server_id else by,
-        twin_of=None if twin == deleted.server_id else twin,
-        node_of=None if leader == deleted.server_id else leader,
-    )
-    is_back = (by, leader) != (None, None) and _stands_for_itself(record)
-    due_at = microseconds(at) if is_back else row.due_at
-    return row._replace(record=record, revision=row.revision + 1, due_at=due_at)
-
-
-def _stands_for_itself(record: ServerRecord) -> bool:
-    """Whether a server is listed by itself: neither superseded nor a node of another server."""
-    return record.superseded_by is None and record.node_of is None
 
 
 def _merged(row: Row | None, incoming: Incoming) -> Row:
@@ -505,19 +421,4 @@ _apart = attrgetter("owner", "repeats", "catalogue")
 _identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by")
 _description = attrgetter(
     "status", *(each.name for each in fields(ServerRecord) if each.name not in HEARTBEAT_COLUMNS)
-)
-
-_UUID = select(servers.c.database_uuid).where(servers.c.server_id == bindparam("id"))
-_REFERRING = union(
-    select(facets.c.server_id).where(
-        facets.c.name == "superseded_by", facets.c.value == bindparam("by")
-    ),
-    select(facets.c.server_id)
-    .join(servers, servers.c.server_id == facets.c.server_id)
-    .where(
-        facets.c.name == "database_uuid",
-        facets.c.value == bindparam("uuid"),
-        servers.c.twin_of == bindparam("id"),
-    ),
-    select(servers.c.server_id).where(servers.c.node_of == bindparam("id")),
 )

@@ -14,19 +14,14 @@ from typing import Any, NamedTuple
 from attrs import evolve
 from sqlalchemy import Connection, Select, select
 
-from contract import Event, EventKind, changes
-from receiver.domain.databases import damped
-from receiver.domain.forgetting import Forgettable, Stage, to_forget, without
+from receiver.domain.forgetting import Forgettable, Stage, to_forget
 from receiver.domain.queries import SUPERSEDED, index_text
 from receiver.domain.rows import Row
-from receiver.store.catalogues import toolset_of, write_catalogues, write_toolsets
 from receiver.store.dialects import Dialect
-from receiver.store.events import write_events
-from receiver.store.labels import drop_annotations
+from receiver.store.forgetting.deletion import delete_servers
 from receiver.store.lists import apply_filter
-from receiver.store.rows import Committed, RowCache, delete_rows, read_rows, row_of, write_rows
+from receiver.store.rows import Committed, RowCache, read_rows, row_of
 from receiver.store.tables import among, facets, servers
-from receiver.store.tombstones import write_tombstones
 
 __all__ = ["BATCH", "Chosen", "chosen_after", "forget", "forgettable"]
 
@@ -111,27 +106,9 @@ def forget(
     """
     read = partial(read_rows, dialect, connection, cache=cache)
     rows, gone, is_cut = _gathered(connection, chosen, read)
-    events = [Event(kind=EventKind.DELETED, at=at, server_id=each) for each in sorted(gone)]
-    changed = []
-    for server_id in sorted(rows.keys() - gone):
-        before = rows[server_id]
-        after = without(before, gone, rows, at)
-        if after is not before:
-            after, told = damped(after, changes(before.record, after.record, at=at), at=at)
-            changed.append((before, after))
-            events += told
-    if gone:
-        write_tombstones(connection, [rows[each] for each in sorted(gone)], at)
-        delete_rows(dialect, connection, [rows[each] for each in gone])
-    write_rows(dialect, connection, changed)
-    if gone:
-        left = {rows[each].catalogue for each in gone}
-        write_catalogues(connection, {}, [each for each in left if each is not None])
-        write_toolsets(dialect, connection, new={}, left=toolset_of(rows[each] for each in gone))
-        drop_annotations(dialect, connection, [rows[each] for each in sorted(gone)])
-    write_events(dialect, connection, events)
-    written = {after.server_id: after for _, after in changed}
-    return (sorted(gone), is_cut), Committed(written, events, sorted(gone))
+    if not gone:
+        return ([], is_cut), Committed({}, [])
+    return (sorted(gone), is_cut), delete_servers(dialect, connection, rows, gone, at)
 
 
 def forgettable(connection: Connection, chosen: Chosen) -> list[str]:

@@ -12,8 +12,15 @@ from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.rate_limits import RateLimits
-from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
-from receiver.store.merging import apply, delete_server, hand_over
+from receiver.store.forgetting import (
+    BATCH,
+    Chosen,
+    chosen_after,
+    delete_server,
+    forget,
+    forgettable,
+)
+from receiver.store.merging import apply, hand_over
 from receiver.store.ownership import RefusedWrites, Rights
 from receiver.store.rows import Committed, RowCache
 from receiver.store.servers.commits import Committing, OnEvents
