@@ -76,7 +76,8 @@ class Labels:
             row = connection.execute(_FAMILY_OF, {"key": server_id}).first()
             if row is None:
                 return None
-            subject = f"server:{server_id}" if row.family is None else f"uuid:{row.family}"
+            family = row.family
+            subject = f"{_SERVER}{server_id}" if family is None else f"{_UUID}{family}"
             return _read(connection, [subject]).get(subject, NO_ANNOTATION)
 
     def notes(self, records: Iterable[ServerRecord]) -> Mapping[str, str]:
@@ -133,27 +134,14 @@ class Labels:
 
         def work(connection: Connection) -> tuple[dict[str, Annotation], Committed]:
             rows = _locked(dialect, connection, possible, self._cache)
-            found = _read(connection, {subject_of(row.record) for row in rows.values()})
-            there = {
-                each: subject_of(rows[each].record)
-                for each in dict.fromkeys(possible)
-                if each in rows
-            }
-            new: dict[str, Annotation] = {}
-            events: list[Event] = []
-            for server_id, subject in there.items():
-                if subject in new:
-                    continue
-                before = found.get(subject, NO_ANNOTATION)
-                if seen is not None and seen != before.version:
-                    raise Refusal(409, "changed_meanwhile", _MEANWHILE)
-                new[subject] = after = asked.applied(before, at=at, by=by)
-                events += told_of_labels(before, after, server_id=server_id, at=at, by=by)
+            subjects = {each: subject_of(rows[each].record) for each in possible if each in rows}
+            found = _read(connection, {*subjects.values()})
+            new, events = _applied(asked, subjects, found, seen, at=at, by=by)
             changed = {name: each for name, each in new.items() if each is not found.get(name)}
             _write(connection, changed)
             stored = {
                 server_id: NO_ANNOTATION if new[subject].is_empty else new[subject]
-                for server_id, subject in there.items()
+                for server_id, subject in subjects.items()
             }
             return stored, _relabelled(dialect, connection, rows.values(), new, events)
 
@@ -163,6 +151,41 @@ class Labels:
         if committed.events:
             self._on_events(committed.events)
         return stored
+
+
+def _applied(  # noqa: PLR0913 - the change, and to what it is applied
+    asked: Relabelling,
+    subjects: Mapping[str, str],
+    found: Mapping[str, Annotation],
+    seen: str | None,
+    *,
+    at: datetime,
+    by: str,
+) -> tuple[dict[str, Annotation], list[Event]]:
+    """
+    Apply a change once to each database of some servers, as `Labels.change` says. Writes nothing.
+
+    Args:
+        asked: The change.
+        subjects: The subjects of the databases (`subject_of`), by the ids of the servers.
+        found: The labels and notes before the change, by subject; without those that are empty.
+        seen: The `Annotation.version` that each must have; None if any will do.
+        at: The time of the change.
+        by: The name of the key of whoever makes the change.
+
+    Returns the labels and notes after the change, by subject, and the events that tell of them.
+    """
+    new: dict[str, Annotation] = {}
+    events: list[Event] = []
+    for server_id, subject in subjects.items():
+        if subject in new:
+            continue
+        before = found.get(subject, NO_ANNOTATION)
+        if seen is not None and seen != before.version:
+            raise Refusal(409, "changed_meanwhile", _MEANWHILE)
+        new[subject] = after = asked.applied(before, at=at, by=by)
+        events += told_of_labels(before, after, server_id=server_id, at=at, by=by)
+    return new, events
 
 
 def inherited(
@@ -205,7 +228,8 @@ def inherited(
     new = {name: each for name, each in said.items() if each is not found.get(name, NO_ANNOTATION)}
     _write(connection, new)
     _drop(connection, {subject_of(before.record) for before, _ in moved if before is not None})
-    relatives = _in_families(connection, [each for each in new if each.startswith(_UUID)])
+    families = [each.removeprefix(_UUID) for each in new if each.startswith(_UUID)]
+    relatives = _in_families(connection, families)
     others = read_rows(dialect, connection, sorted(relatives - known.keys()), cache)
     rows = [*known.values(), *others.values()]
     return _relabelled(dialect, connection, rows, said, events, is_told=False)
@@ -360,14 +384,13 @@ def _drop(connection: Connection, subjects: Collection[str]) -> None:
 def _with_families(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Those of the ids that exist, and the ids of all other servers with the UUIDs of these."""
     found = connection.execute(_FAMILIES_OF, {"ids": [*ids]}).all()
-    families = sorted({row.family for row in found if row.family is not None})
-    relatives = connection.execute(_RELATIVES, {"families": families}).scalars()
-    return {row.server_id for row in found} | {*relatives}
+    relatives = _in_families(connection, {row.family for row in found} - {None})
+    return {row.server_id for row in found} | relatives
 
 
-def _in_families(connection: Connection, subjects: Iterable[str]) -> set[str]:
-    families = sorted(each.removeprefix(_UUID) for each in subjects)
-    return {*connection.execute(_RELATIVES, {"families": families}).scalars()}
+def _in_families(connection: Connection, families: Iterable[str]) -> set[str]:
+    """The ids of the servers with one of the UUIDs, in the form that `family_of` returns."""
+    return {*connection.execute(_RELATIVES, {"families": sorted(families)}).scalars()}
 
 
 _UUID, _SERVER = "uuid:", "server:"  # as in `subject_of`
