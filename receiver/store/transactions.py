@@ -301,10 +301,10 @@ def unavailable() -> Iterator[None]:
     except (DatabaseError, InterfaceError, PoolTimeout) as error:
         reason = getattr(error, "orig", None) or error
         # Exactly DatabaseError, and no subclass: the file is corrupt, or is no database.
-        is_torn = type(error) is DatabaseError
+        is_corrupt = type(error) is DatabaseError
         # For a missing table, SQLite raises OperationalError, PostgreSQL ProgrammingError.
         lacks_tables = isinstance(error, DBAPIError) and _lacks_something(error)
-        if isinstance(error, _UNAVAILABLE) or is_torn or lacks_tables:
+        if isinstance(error, _UNAVAILABLE) or is_corrupt or lacks_tables:
             raise StoreUnavailable(f"the database does not answer: {reason}") from error
         raise
 

@@ -269,8 +269,8 @@ def slug_of(*parts: str | None) -> str:
 
 
 _LONGEST_PART = 60  # characters; a server may report much longer names
-_KEY_LETTERS = 5
 _STAGES = ("production", "staging", "dev")  # those of Odoo.sh
+_KEY_LETTERS = 5
 """How many letters of the id of a server's key are part of its name."""
 
 

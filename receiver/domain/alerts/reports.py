@@ -9,7 +9,7 @@ so a line is identified by the id of its server.
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, timedelta
 from io import StringIO
 from statistics import fmean
 from typing import Any, Final
@@ -18,8 +18,8 @@ from attrs import field, frozen
 
 from contract import EventKind
 from contract.fields import format_moment
-from receiver.domain.alerts import windows
 from receiver.domain.alerts.messages.spelling import cell, safe
+from receiver.domain.alerts.windows import zone_or_utc
 
 __all__ = ["WEEK", "DatabaseWeek", "Report", "WeekCounts", "percent"]
 
@@ -259,7 +259,7 @@ class Report:
 
     def _days(self, zone: str) -> str:
         """The days of the week, such as `24 January to 31 January 2026`."""
-        where = _zone(zone)
+        where = zone_or_utc(zone)
         first, last = self.since.astimezone(where), self.until.astimezone(where)
         begin = f"{first.day} {first:%B}" + (f" {first.year}" if first.year != last.year else "")
         return f"{begin} to {last.day} {last:%B %Y}"
@@ -274,14 +274,6 @@ def percent(share: float | None) -> str:
     if share is None:
         return "\N{EN DASH}"
     return "100%" if share >= 1 else f"{min(share * 100, 99.9):.1f}%"
-
-
-def _zone(name: str) -> tzinfo:
-    """The time zone of a name; UTC if this machine does not know it any more."""
-    try:
-        return windows.zone(name)
-    except ValueError:
-        return timezone.utc
 
 
 def _by_availability(line: DatabaseWeek) -> tuple[bool, float, str, str]:

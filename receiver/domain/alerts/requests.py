@@ -29,7 +29,6 @@ __all__ = [
     "NewRule",
     "NewSilence",
     "ShortSilence",
-    "new_id",
 ]
 
 LONGEST_SHORT_SILENCE = timedelta(days=1)

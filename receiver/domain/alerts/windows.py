@@ -4,7 +4,7 @@ When silences are active: once, or in windows that a cron expression begins agai
 A silence that is active only once has a single window, from its beginning to its end.
 """
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -12,7 +12,7 @@ from cronsim import CronSim, CronSimError
 from receiver.domain.alerts.values import Silence
 from receiver.domain.instants import MICROSECOND
 
-__all__ = ["FOREVER", "active", "check", "zone"]
+__all__ = ["FOREVER", "active", "check", "zone", "zone_or_utc"]
 
 FOREVER = datetime.max.replace(tzinfo=timezone.utc)
 """The time that stands for the end of a window without an end: `datetime.max` in UTC."""
@@ -74,6 +74,14 @@ def zone(name: str) -> ZoneInfo:
         raise ValueError(
             f"There is no time zone {name!r}; names are like Europe/Berlin or UTC."
         ) from error
+
+
+def zone_or_utc(name: str) -> tzinfo:
+    """The time zone with an IANA name; UTC if this machine does not know it any more."""
+    try:
+        return zone(name)
+    except ValueError:
+        return timezone.utc
 
 
 def _latest(cron: str, where: ZoneInfo, now: datetime) -> datetime | None:

@@ -183,10 +183,10 @@ def _written(line: Line, times: CheckTimes, *, is_open: bool) -> Iterator[Row]:
     database, so the next check is after one heartbeat interval or earlier.
     """
     leader = updated(with_state(line.leader, line.state, times.now), node_count=len(line.nodes))
-    pulse = leader.record
+    as_one = leader.record
     if line.nodes:
-        pulse = evolve(pulse, last_seen=line.latest.last_seen)
-    due = due_at(pulse, heard_since=times.heard_since)
+        as_one = evolve(as_one, last_seen=line.latest.last_seen)
+    due = due_at(as_one, heard_since=times.heard_since)
     soon = due_after(times.now, interval(leader.record))
     if due is not None and _is_past(due, times.now):
         due = soon  # it has stopped sending, but keeps its state while undecided

@@ -87,7 +87,7 @@ def lines_of(kin: Sequence[Row], times: CheckTimes) -> list[Line]:
     """
     leaders = {row.server_id: row for row in kin if row.record.node_of is None}
     nodes: defaultdict[str, list[Row]] = defaultdict(list)
-    lonely: list[Row] = []
+    leaderless: list[Row] = []
     for row in kin:
         of = row.record.node_of
         if of is None:
@@ -95,8 +95,8 @@ def lines_of(kin: Sequence[Row], times: CheckTimes) -> list[Line]:
         if of in leaders and _name(leaders[of]) == _name(row):
             nodes[of].append(row)
         else:
-            lonely.append(updated(row, node_of=None))
-    lines = [_line(row, nodes[row.server_id], times) for row in [*leaders.values(), *lonely]]
+            leaderless.append(updated(row, node_of=None))
+    lines = [_line(row, nodes[row.server_id], times) for row in [*leaders.values(), *leaderless]]
     return sorted(lines, key=lambda line: age(line.record))
 
 
@@ -162,13 +162,13 @@ def _state_of(line: Line, times: CheckTimes) -> State:
     if latest.state is State.LEFT:
         return State.LEFT
     is_heard = any(row.record.state.is_heard for row in line.members)
-    pulse = evolve(
+    as_one = evolve(
         record,
         last_seen=latest.last_seen,
         heartbeat_count=line.mark(times.now).heartbeats,
         state=State.UP if is_heard and not record.state.is_heard else record.state,
     )
-    return state_at(pulse, times.now, heard_since=times.heard_since)
+    return state_at(as_one, times.now, heard_since=times.heard_since)
 
 
 def _heard_last(record: ServerRecord) -> tuple[datetime, str]:

@@ -1,7 +1,8 @@
 """
-The parameters of the sweep, which finds servers that have fallen silent, and what it goes by.
+The parameters of the sweep, which finds servers that have fallen silent.
 
-The sweep itself, `note_presence` and `lacks_note` are in `receiver.store.silence`.
+Also what a receiver finds when it notes in the database that it runs. The sweep itself,
+`note_presence` and `lacks_note` are in `receiver.store.silence`.
 """
 
 from datetime import datetime, timedelta

@@ -27,33 +27,34 @@ def replaced(lines: Sequence[Line], times: CheckTimes) -> tuple[list[Line], list
     """
     staying: list[Line] = []
     gone: list[Row] = []
-    heir_of: dict[str, str] = {}
+    successor_of: dict[str, str] = {}
     for line in lines:
-        heirs = [each for each in lines if _goes_on(each, line) and not _are_two(each, line, times)]
-        if line.state.stale and heirs:
-            heir = max(heirs, key=lambda each: age(each.record)).leader.server_id
-            heir_of[line.leader.server_id] = heir
-            gone.append(_superseded(line.leader, heir, times))
-            gone += [_left(row, heir, times) for row in line.nodes]
+        found = [each for each in lines if _goes_on(each, line) and not _are_two(each, line, times)]
+        if line.state.stale and found:
+            successor = max(found, key=lambda each: age(each.record)).leader.server_id
+            successor_of[line.leader.server_id] = successor
+            gone.append(_superseded(line.leader, successor, times))
+            gone += [_left(row, successor, times) for row in line.nodes]
         else:
             staying.append(line)
-    return _twins_of_heirs(staying, heir_of), gone
+    return _twins_of_successors(staying, successor_of), gone
 
 
-def _twins_of_heirs(lines: Sequence[Line], heir_of: Mapping[str, str]) -> list[Line]:
+def _twins_of_successors(lines: Sequence[Line], successor_of: Mapping[str, str]) -> list[Line]:
     """
     Let the twin of a superseded server be the twin of the server that supersedes it.
 
-    A twin is a server whose database is a copy of the other's, or the original of it. `heir_of`
-    maps the `server_id` of a superseded leader to that of the leader that supersedes it.
+    A twin is a server whose database is a copy of the other's, or the original of it.
+    `successor_of` maps the `server_id` of a superseded leader to that of the leader that supersedes
+    it.
     """
     found = list(lines)
     for n, line in enumerate(found):
-        heir = heir_of.get(line.record.twin_of or "")
-        if heir is not None:
-            m = [each.leader.server_id for each in found].index(heir)
-            lonely = line._replace(leader=updated(line.leader, twin_of=None))
-            found[n], found[m] = pair(lonely, found[m])
+        successor = successor_of.get(line.record.twin_of or "")
+        if successor is not None:
+            m = [each.leader.server_id for each in found].index(successor)
+            without_twin = line._replace(leader=updated(line.leader, twin_of=None))
+            found[n], found[m] = pair(without_twin, found[m])
     return found
 
 

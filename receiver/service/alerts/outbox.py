@@ -111,7 +111,7 @@ class Outbox:
         del self._under_way[channel_id]
 
     async def _wait(self) -> None:
-        """Wait until a message was sent, for a second at most."""
+        """Wait until an attempt to send a message has ended, for `look_seconds` at most."""
         if self._under_way:
             await asyncio.wait(
                 [*self._under_way.values()],

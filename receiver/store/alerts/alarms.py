@@ -311,8 +311,8 @@ def acknowledge(
     alarm = read_alarm(connection, alarm_id)
     if alarm is None or alarm.ended_at is not None or alarm.acknowledged_at is not None:
         return []
-    noted = update(alarms).where(alarms.c.id == alarm_id)
-    connection.execute(noted.values(acknowledged_at=at, acknowledged_by=by))
+    query = update(alarms).where(alarms.c.id == alarm_id)
+    connection.execute(query.values(acknowledged_at=at, acknowledged_by=by))
     details = {"kind": alarm.kind, "by": by}
     kind = EventKind.ACKNOWLEDGED
     told = Event(kind=kind, at=at, server_id=alarm.server_id, details=details)

@@ -189,7 +189,7 @@ def _has_channel(connection: Connection, channel_id: str) -> bool:
 
 
 def _told_kinds(rule: Rule) -> list[str]:
-    """The kinds of alarms of a rule: those that it names, and `fleet_silent` instead of many."""
+    """The kinds of alarms of a rule: those it names, and `fleet_silent` with `late` or `down`."""
     silences = {EventKind.LATE.value, EventKind.DOWN.value}
     more = {EventKind.FLEET_SILENT.value} if rule.kinds & silences else set()
     return sorted(rule.kinds | more)

@@ -63,8 +63,8 @@ class DatabaseFile:
         self._elapsed = elapsed
         self._found: _Inode = None
         self._opened: _Inodes | None = None
-        self._newcomer: object = None
-        self._newcomer_since = 0.0
+        self._replacement: object = None
+        self._replacement_since = 0.0
 
     @property
     def inode(self) -> _Inode:
@@ -200,10 +200,10 @@ class DatabaseFile:
     def _has_settled(self) -> bool:
         """Whether the file at the path has not changed for `_SETTLED_SECONDS`."""
         found = self._path.stat()
-        newcomer = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-        if newcomer != self._newcomer:
-            self._newcomer, self._newcomer_since = newcomer, self._elapsed()
-        return self._elapsed() - self._newcomer_since >= _SETTLED_SECONDS
+        replacement = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        if replacement != self._replacement:
+            self._replacement, self._replacement_since = replacement, self._elapsed()
+        return self._elapsed() - self._replacement_since >= _SETTLED_SECONDS
 
     def _missing(self) -> str:
         """The sentence for people that the file is missing, and how its content can be saved."""

@@ -2,8 +2,7 @@
 The servers in a database.
 
 `Servers` reads and writes them, `Watch` gives them their states as time passes, `RegistrySource`
-reads what the MCP registry tells of them. Each method is defined in one place, and has no other
-list of the methods beside it: callers use these classes as they are.
+reads what the MCP registry tells of them.
 """
 
 from receiver.store.servers.commits import OnEvents

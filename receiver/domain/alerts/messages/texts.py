@@ -1,7 +1,7 @@
 """The messages about alarms: a title, a text for people, and JSON for programs."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -9,7 +9,6 @@ from attrs import field, frozen
 
 from contract import EventKind
 from contract.fields import format_moment, parse_moment
-from receiver.domain.alerts import windows
 from receiver.domain.alerts.ids import new_message_id
 from receiver.domain.alerts.messages.details import details
 from receiver.domain.alerts.messages.spelling import duration, exactly, names, safe
@@ -22,9 +21,10 @@ from receiver.domain.alerts.values import (
     DeliveryKind,
     Rule,
 )
+from receiver.domain.alerts.windows import zone_or_utc
 from receiver.domain.queries import MOST_NAMED_SERVERS
 
-__all__ = ["Message", "Occasion", "delivery", "message", "safe", "test_message"]
+__all__ = ["Message", "Occasion", "delivery", "message", "test_message"]
 
 
 class Message(NamedTuple):
@@ -93,7 +93,7 @@ def test_message(channel: Channel, *, now: datetime, public_url: str | None) -> 
     title = "Test: this channel works"
     lines = [
         f"Somebody has sent a test through the channel {safe(channel.name)}. Nothing is wrong.",
-        f"Sent: {exactly(now, _zone(channel))}",
+        f"Sent: {exactly(now, zone_or_utc(channel.time_zone))}",
     ]
     url = _link(public_url, "alerts")
     text = "\n".join([*lines, *([f"Alerts: {url}"] if url else [])])
@@ -131,14 +131,6 @@ def _body(kind: DeliveryKind, now: datetime, data: Mapping[str, Any]) -> dict[st
     return {"type": f"fleet.{kind.value}", "timestamp": format_moment(now), "data": data}
 
 
-def _zone(channel: Channel) -> tzinfo:
-    """The time zone of a channel; UTC if this machine does not know it any more."""
-    try:
-        return windows.zone(channel.time_zone)
-    except ValueError:
-        return timezone.utc
-
-
 def _link(public_url: str | None, path: str) -> str | None:
     return None if public_url is None else f"{public_url.rstrip('/')}/{path}"
 
@@ -174,7 +166,7 @@ class _Writer:
 
     def __init__(self, occasion: Occasion) -> None:
         self._kind = occasion.kind
-        self._zone = _zone(occasion.channel)
+        self._zone = zone_or_utc(occasion.channel.time_zone)
         self._rules = occasion.rules
         self._parts = occasion.parts
         self._now = occasion.now

@@ -146,7 +146,7 @@ def _is_within(name: str, folders: Iterable[str]) -> bool:
 
 
 def _importable() -> Iterator[str]:
-    """The folders in which other packages may be, beside files that are nobody's business."""
+    """The folders of packages; other files in them, which may be secret, must not be read."""
     # The folder in which a program is started is on the path too.
     return (each for each in sys.path if Path(each or ".").resolve() != Path.cwd())
 
