@@ -39,7 +39,7 @@ MEMORY_BYTES = 6 * 2**30
 PATHS = ("tests/contract", "tests/client", "tests/receiver", "tests/simulation", "tests/project")
 
 CONCURRENT = (
-    "test_connections.py",
+    "connections",
     "service/test_background.py",
     "service/test_clock.py",
     "service/test_decoding.py",
