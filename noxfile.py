@@ -54,8 +54,8 @@ CONCURRENT = (
     "web/test_merge.py",
     "web/test_openapi.py",
     "web/test_routing.py",
-    "web/test_sse.py",
-    "web/agents/test_mcp.py",
+    "web/event_stream",
+    "web/agents/mcp",
 )
 """
 The tests of the receiver for another Python: those of the event loop, threads and annotations.
