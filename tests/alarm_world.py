@@ -30,6 +30,7 @@ from receiver.domain.instants import instant
 from receiver.domain.keys import Key
 from receiver.domain.queries import RecordedEvent
 from receiver.domain.rows import Row
+from server_records import server_record
 
 __all__ = ["NOON", "World", "channel", "rule", "silence"]
 
@@ -107,13 +108,7 @@ class World:
         database, _, hostname = server_id.rpartition("_")
         given: dict[str, Any] = {"database": database, "hostname": hostname, "heartbeat_count": 1}
         given |= {"state": State.UP, "odoo_stage": "production", **said}
-        record = ServerRecord(
-            server_id=server_id,
-            first_seen=self.now,
-            last_seen=self.now,
-            state_since=self.now,
-            **given,
-        )
+        record = server_record(server_id, at=self.now, **given)
         self.rows[server_id] = Row(record, revision=1, due_at=None)
 
     def record(self, server_id: str) -> ServerRecord:

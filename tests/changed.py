@@ -13,6 +13,7 @@ from contract import (
     merge,
     register,
 )
+from server_records import server_record
 
 __all__ = [
     "MINUTE",
@@ -54,9 +55,7 @@ WEB = ServerRecord(
     state=State.UP,
     state_since=NOON - 55 * MINUTE,
 )
-UNKNOWN = ServerRecord(
-    server_id="acme_web-1", first_seen=NOON, last_seen=NOON, state=State.UP, state_since=NOON
-)
+UNKNOWN = server_record("acme_web-1", at=NOON, state=State.UP)
 
 
 def details_by_kind(

@@ -12,7 +12,6 @@ from jsonschema import Draft202012Validator
 
 from contract import (
     HeartbeatAnswer,
-    InvalidMessage,
     Problem,
     RegistrationAnswer,
     RejectedAnswer,
@@ -24,6 +23,7 @@ from contract import (
     unstructure,
 )
 from strategies import intervals, server_ids, texts
+from wire import problems
 
 REGISTERED = RegistrationAnswer(status="registered", server_id="prod_web-1")
 TAKEN = HeartbeatAnswer(status="ok", server_id="prod_web-1", heartbeat_count=8)
@@ -90,13 +90,6 @@ answers = (
         errors=st.lists(st.builds(Problem, texts(), texts()), max_size=2).map(tuple),
     )
 )
-
-
-def problems(value: object, kind: type) -> list[str]:
-    """The problems of an answer that the codec refuses, as text."""
-    with pytest.raises(InvalidMessage) as raised:
-        structure(value, kind)
-    return [str(problem) for problem in raised.value.problems]
 
 
 @any_form

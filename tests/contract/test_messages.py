@@ -36,18 +36,19 @@ REQUIRED = [
 OPTIONAL = ["database_uuid", "endpoint_url", "heartbeat_interval_seconds", "sequence"]
 VIEW = [*REQUIRED, *OPTIONAL, "tools_digest"]
 
-PAYLOAD = ServerPayload(
-    server_id="prod_web-1",
-    hostname="web-1",
-    ip_addresses=IpAddresses(primary="10.0.0.5", all=("10.0.0.5",)),
-    port=8768,
-    transport="http/sse",
-    version="1.0.0",
-    odoo_version="19.0",
-    database="prod",
-    capabilities=("create", "search"),
-    odoo_stage="",
-)
+KNOWN: dict[str, Any] = {
+    "server_id": "prod_web-1",
+    "hostname": "web-1",
+    "ip_addresses": IpAddresses(primary="10.0.0.5", all=("10.0.0.5",)),
+    "port": 8768,
+    "transport": "http/sse",
+    "version": "1.0.0",
+    "odoo_version": "19.0",
+    "database": "prod",
+    "capabilities": ("create", "search"),
+    "odoo_stage": "",
+}
+PAYLOAD = ServerPayload(**KNOWN)
 TOOLS = (Tool(name="search", description="Finds records."), Tool(name="create"))
 
 
@@ -139,37 +140,15 @@ def test_a_payload_that_breaks_a_rule_raises() -> None:
 
 
 def test_a_registration_is_made_from_a_payload() -> None:
-    assert Registration(
-        server_id="prod_web-1",
-        hostname="web-1",
-        ip_addresses=IpAddresses(primary="10.0.0.5", all=("10.0.0.5",)),
-        port=8768,
-        transport="http/sse",
-        version="1.0.0",
-        odoo_version="19.0",
-        database="prod",
-        capabilities=("create", "search"),
-        odoo_stage="",
-        started_at=NOON,
-    ) == Registration.from_payload(PAYLOAD, started_at=NOON)
+    made = Registration.from_payload(PAYLOAD, started_at=NOON)
+
+    assert Registration(**KNOWN, started_at=NOON) == made
 
 
 def test_a_heartbeat_is_made_from_a_payload() -> None:
-    assert Heartbeat(
-        server_id="prod_web-1",
-        hostname="web-1",
-        ip_addresses=IpAddresses(primary="10.0.0.5", all=("10.0.0.5",)),
-        port=8768,
-        transport="http/sse",
-        version="1.0.0",
-        odoo_version="19.0",
-        database="prod",
-        capabilities=("create", "search"),
-        odoo_stage="",
-        status="healthy",
-        timestamp=NOON,
-        uptime_seconds=300.0,
-    ) == Heartbeat.from_payload(PAYLOAD, timestamp=NOON, uptime_seconds=300.0)
+    told: dict[str, Any] = {"timestamp": NOON, "uptime_seconds": 300.0}
+
+    assert Heartbeat(**KNOWN, **told, status="healthy") == Heartbeat.from_payload(PAYLOAD, **told)
 
 
 def test_a_heartbeat_may_have_another_status() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from attrs import fields, frozen
 from hypothesis import assume, given
-from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from contract import (
@@ -31,7 +30,6 @@ from contract import (
 from contract.fields import Count, Port, Text
 from strategies import (
     REQUIRED,
-    almost_valid,
     events,
     heartbeats,
     payloads,
@@ -39,15 +37,10 @@ from strategies import (
     registrations,
     tools,
 )
+from wire import KINDS, almost_valid_of_any_kind, any_kind
 
-KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event, Tool]
 INNER = [IpAddresses, ToolAnnotations]
 ANSWERS = [RegistrationAnswer, HeartbeatAnswer, RejectedAnswer]
-any_kind = pytest.mark.parametrize("kind", KINDS)
-
-almost_valid_of_any_kind = st.one_of(
-    *[st.tuples(st.just(kind), almost_valid(kind)) for kind in KINDS]
-)
 
 # Rules that JSON Schema cannot express in full: a URL needs a host, a time must exist in UTC.
 BEYOND_A_SCHEMA = {

@@ -9,20 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval, liveness, patience
+from server_records import server_record
 from strategies import moments, records
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 TICK = timedelta(microseconds=1)
 
-HEARD = ServerRecord(
-    server_id="prod_web-1",
-    first_seen=NOON,
-    registered_at=NOON,
-    last_seen=NOON,
-    heartbeat_count=1,
-    state=State.UP,
-    state_since=NOON,
-)
+HEARD = server_record("prod_web-1", at=NOON, registered_at=NOON, heartbeat_count=1, state=State.UP)
 REGISTERED = evolve(HEARD, heartbeat_count=0, state=State.NEW)
 
 # The states from best to worst.

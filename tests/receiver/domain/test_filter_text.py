@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from contract import IpAddresses, ServerRecord, State
 from receiver.domain.filter_text import MAX_LENGTH, MOST_WORDS, FilterText
 from receiver.domain.queries import ALL_SERVERS, Filter
+from server_records import server_record
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 NAMES = ["server", "database", "stage", "version", "odoo", "tool", "state"]
 
 
 def record(**said: Any) -> ServerRecord:
-    given: dict[str, Any] = {"server_id": "acme_web-1", "state": State.UP, **said}
-    return ServerRecord(first_seen=NOON, last_seen=NOON, state_since=NOON, **given)
+    return server_record(at=NOON, **{"server_id": "acme_web-1", "state": State.UP, **said})
 
 
 KNOWN = record(

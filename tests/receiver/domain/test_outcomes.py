@@ -4,20 +4,14 @@ from datetime import datetime, timezone
 
 import pytest
 
-from contract import ServerRecord
 from receiver.domain.outcomes import Applied
+from server_records import server_record
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def applied(interval: float | None, *, is_early: bool = False) -> Applied:
-    record = ServerRecord(
-        server_id="a",
-        first_seen=NOW,
-        last_seen=NOW,
-        state_since=NOW,
-        heartbeat_interval_seconds=interval,
-    )
+    record = server_record(at=NOW, heartbeat_interval_seconds=interval)
     return Applied(record, created=False, is_early=is_early)
 
 

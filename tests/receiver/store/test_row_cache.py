@@ -9,9 +9,10 @@ from attrs import evolve
 from contract import IpAddresses, ServerRecord
 from receiver.domain.rows import Row
 from receiver.store.rows import Committed, RowCache
+from server_records import server_record
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-SMALL = ServerRecord(server_id="s", first_seen=MOMENT, last_seen=MOMENT, state_since=MOMENT)
+SMALL = server_record("s", at=MOMENT)
 LONG = [f"{n:04d}" * 50 for n in range(1000)]
 ADDRESSES = tuple(f"2001:db8::{n:x}" for n in range(4000))
 """Texts that take 200 to 250 kB of memory together."""

@@ -22,6 +22,7 @@ from receiver.domain.agents.registry import (
     whose,
 )
 from registry_rules import expect_entry, expect_version
+from server_records import server_record
 from strategies import texts
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -38,8 +39,7 @@ def claim(server_id: str = "acme_web", **said: Any) -> Claim:
 
 def record(**said: Any) -> ServerRecord:
     given: dict[str, Any] = {"server_id": "acme_web", "endpoint_url": "https://acme.example/mcp"}
-    given |= {"first_seen": NOW, "last_seen": NOW, "state_since": NOW, "state": State.UP}
-    return ServerRecord(**{**given, **said})
+    return server_record(at=NOW, **{**given, "state": State.UP, **said})
 
 
 def name_of(claimed: Claim) -> str:

@@ -9,20 +9,14 @@ from alert_values import NOW, rule
 from contract import ServerRecord, State
 from receiver.domain.alerts.reach import OpenAlarm, Reach, Reached, Telling
 from receiver.domain.databases import Noted, subject_of
+from server_records import server_record
 
 LATER = NOW + timedelta(minutes=10)
 EARLIER = NOW - timedelta(minutes=10)
 
 
 def record(state: State = State.DOWN) -> ServerRecord:
-    return ServerRecord(
-        server_id="a",
-        first_seen=EARLIER,
-        last_seen=EARLIER,
-        state_since=EARLIER,
-        state=state,
-        odoo_stage="staging",
-    )
+    return server_record(at=EARLIER, state=state, odoo_stage="staging")
 
 
 def reached(kind: str, *, since: Any = EARLIER, **known: Any) -> Reached:

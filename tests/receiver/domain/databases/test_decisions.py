@@ -12,6 +12,7 @@ from contract import ServerRecord, State, interval
 from receiver.domain.databases.decisions import alone, is_alone, together
 from receiver.domain.databases.lines import CheckTimes
 from receiver.domain.rows import Mark, Row
+from server_records import server_record
 from strategies import records
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -40,7 +41,7 @@ def test_check_of_a_server_alone_equals_that_of_servers_together(
     ids=lambda relation: next(iter(relation)),
 )
 def test_server_with_a_relation_to_another_is_not_alone(relation: dict[str, Any]) -> None:
-    record = ServerRecord(server_id="a", first_seen=NOW, last_seen=NOW, state_since=NOW)
+    record = server_record(at=NOW)
     row = Row(record, 7, 0)
 
     assert is_alone([row])

@@ -7,17 +7,16 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract import Event, EventKind, ServerRecord, State
+from contract import Event, EventKind, State
 from receiver.domain.databases import calmed, damped
 from receiver.domain.instants import microseconds
 from receiver.domain.rows import Row, Turns
+from server_records import server_record
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
 HALF = timedelta(minutes=30)
-RECORD = ServerRecord(
-    server_id="a", first_seen=NOON, last_seen=NOON, state_since=NOON, state=State.UP
-)
+RECORD = server_record(at=NOON, state=State.UP)
 ROW = Row(RECORD, revision=1, due_at=None)
 TURNS = [EventKind.LATE, EventKind.RECOVERED, EventKind.LEFT, EventKind.REBUILT]
 

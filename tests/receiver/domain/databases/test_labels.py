@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from contract import InvalidMessage, ServerRecord
+from contract import InvalidMessage
 from receiver.domain.databases import (
     NO_ANNOTATION,
     Annotation,
@@ -16,9 +16,10 @@ from receiver.domain.databases import (
     subject_of,
     told_of_labels,
 )
+from server_records import server_record
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-RECORD = ServerRecord(server_id="a", first_seen=NOON, last_seen=NOON, state_since=NOON)
+RECORD = server_record(at=NOON)
 GOLD = Annotation(labels=("eu", "gold"), note="Call Ada.", changed_at=NOON, changed_by="Ada")
 
 

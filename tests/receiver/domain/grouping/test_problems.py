@@ -8,6 +8,7 @@ from attrs import evolve
 
 from contract import IpAddresses, ServerRecord, State
 from receiver.domain.grouping.problems import Problem, Trouble, problems
+from server_records import server_record
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -15,8 +16,8 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 def server(server_id: str, *, seconds: float = 0, **fields: Any) -> ServerRecord:
     """A server that has been down since some seconds after noon, unless `fields` say otherwise."""
     since = NOW + timedelta(seconds=seconds)
-    known = {"first_seen": NOW - timedelta(days=1), "last_seen": NOW, "state": State.DOWN}
-    return ServerRecord(server_id=server_id, **{**known, "state_since": since, **fields})
+    known = {"first_seen": NOW - timedelta(days=1), "state_since": since, "state": State.DOWN}
+    return server_record(server_id, at=NOW, **{**known, **fields})
 
 
 def ids(found: list[Problem]) -> list[tuple[str, list[str]]]:

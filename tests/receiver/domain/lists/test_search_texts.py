@@ -8,15 +8,13 @@ import pytest
 from contract import IpAddresses, ServerRecord, State
 from receiver.domain.lists.profiles import Profile, network_of, profile_of
 from receiver.domain.lists.search_texts import SearchText, Sought, search_text_of
+from server_records import server_record
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def record(**said: Any) -> ServerRecord:
-    return ServerRecord(
-        server_id="acme_Web-1", state=State.UP, first_seen=NOON, last_seen=NOON, state_since=NOON,
-        **said,
-    )  # fmt: skip
+    return server_record("acme_Web-1", at=NOON, state=State.UP, **said)
 
 
 KNOWN = record(

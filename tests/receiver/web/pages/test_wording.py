@@ -12,9 +12,10 @@ from receiver.domain.keys import KeyScope
 from receiver.service.availability import Span
 from receiver.web.pages import wording
 from receiver.web.pages.wording import Fact, Tale
+from server_records import server_record
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-RECORD = ServerRecord(server_id="s", first_seen=NOW, last_seen=NOW, state_since=NOW)
+RECORD = server_record("s", at=NOW)
 
 
 def moved(*addresses: list[str]) -> dict[str, Any]:
@@ -140,8 +141,7 @@ def test_server_that_is_back_does_not_say_that_it_is_uninstalled(
 def test_fact_formats_the_value_of_a_field(
     name: str, value: Any, expected: tuple[str, ...]
 ) -> None:
-    known = {"server_id": "s", "first_seen": NOW, "last_seen": NOW, "state_since": NOW}
-    record = ServerRecord(**{**known, name: value})
+    record = evolve(RECORD, **{name: value})
 
     facts = {fact.name: fact for group in wording.facts(record).values() for fact in group}
 
