@@ -8,6 +8,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from contract import EventKind, Heartbeat, InvalidMessage
 from keyring import made
+from odoos import DATABASE
 from receiver.domain.databases import Annotation, Relabelling
 from receiver.domain.errors import Refusal
 from receiver.domain.filter_text import FilterText
@@ -18,8 +19,6 @@ from receiver.domain.queries import Filter, Order, PageRequest
 from receiver.store import SqlStore
 from receiver.store.migrations import upgrade
 from watched import Watched, at_once
-
-DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 
 
 def change(fleet: Watched, *ids: str, **asked: Any) -> list[str]:

@@ -6,12 +6,10 @@ import pytest
 from sqlalchemy import Engine
 
 from contract import EventKind, State
+from odoos import DATABASE
 from receiver.domain.instants import microseconds
 from receiver.store import SqlStore
 from watched import Watched, at_once, due_at
-
-DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
-
 
 # Rebuilds: a new server supersedes an old one of the same database
 

@@ -12,6 +12,7 @@ from attrs import evolve
 from sqlalchemy import Engine, event, make_url, text, update
 
 from contract.fields import format_moment
+from odoos import DATABASE
 from receiver.app import create_app
 from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
@@ -25,7 +26,6 @@ from servers import Clock, serve
 from watched import Watched
 
 DAY = timedelta(days=1)
-DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 FLAPPING = [f"s{n:02}" for n in range(50)]
 SECONDS = 0.3
 

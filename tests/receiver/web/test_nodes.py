@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from contract.fields import format_moment
+from odoos import DATABASE
 from watched import Watched
-
-DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 
 
 @pytest.mark.both_databases

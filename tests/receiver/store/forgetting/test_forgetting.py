@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, make_url, text, update
 
 from contract import FAREWELL, ServerRecord, State
+from odoos import DATABASE
 from receiver.domain.forgetting import Forgettable, Stage, to_forget, without
 from receiver.domain.queries import Filter
 from receiver.domain.rows import Row
 from receiver.store import SqlStore
 from receiver.store.forgetting import batches, chosen_after
 from receiver.store.tables import watches
+from server_records import server_record
 from servers import PATIENCE_SECONDS, wait_until
 from watched import Watched, at_once, have_patience
 
-DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 ALL = Forgettable()
 
 
@@ -385,15 +386,7 @@ EARLY, LATELY = NOON - timedelta(days=40), NOON - timedelta(days=1)
 
 
 def row(server_id: str, state: State = State.DOWN, **fields: Any) -> Row:
-    record = ServerRecord(
-        server_id=server_id,
-        first_seen=EARLY,
-        last_seen=fields.pop("last_seen", EARLY),
-        heartbeat_count=1,
-        state=state,
-        state_since=EARLY,
-        **fields,
-    )
+    record = server_record(server_id, at=EARLY, heartbeat_count=1, state=state, **fields)
     return Row(record, 1, None)
 
 

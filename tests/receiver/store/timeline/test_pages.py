@@ -7,14 +7,13 @@ import pytest
 from sqlalchemy import Engine, bindparam, update
 
 from contract import EventKind
+from odoos import DATABASE
 from receiver.domain.queries import ALL_EVENTS, EventFilter
 from receiver.store import SqlStore
 from receiver.store.events import MOST_SEARCHED
 from receiver.store.tables import servers
 from timeline import add_events
 from watched import Watched
-
-DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 
 
 def test_event_pages_come_newest_first(fleet: Watched) -> None:
