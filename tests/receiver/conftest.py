@@ -13,6 +13,7 @@ from postgres import Postgres, running_postgres
 from receiver.app import Tuning, create_app
 from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
+from sinks import HttpSink, http_sink
 from statements import shared_statements
 from watched import Watched, have_patience
 
@@ -55,6 +56,13 @@ def _shared_statements() -> Iterator[None]:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def sink() -> Iterator[HttpSink]:
+    """A server to which webhooks may be sent."""
+    with http_sink() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +157,13 @@ def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     environ = {"FLEET_DATABASE_URL": database_url}
     tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05)
     with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
+        yield client
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    """A receiver whose database is an SQLite file, whatever the others are."""
+    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as client:
         yield client
 
 

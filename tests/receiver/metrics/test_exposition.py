@@ -44,12 +44,6 @@ A_DAY_SECONDS = 86_400
 Labels = dict[str, str]
 
 
-@pytest.fixture
-def on_sqlite(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
-    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as client:
-        yield client
-
-
 @contextmanager
 def changed(url: str, statements: list[str], undo: list[str]) -> Iterator[None]:
     """Run statements that make the database fail, and undo them afterwards."""

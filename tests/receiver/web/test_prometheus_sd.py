@@ -2,7 +2,6 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -27,12 +26,6 @@ from servers import Clock, serve, wait_until
 from strategies import records
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def on_sqlite(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
-    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as client:
-        yield client
 
 
 def targets(receiver: httpx.Client, **query: str) -> list[Json]:

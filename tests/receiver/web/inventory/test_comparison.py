@@ -8,9 +8,8 @@ import httpx
 import pytest
 
 import messages
+from page_reading import MAX_PAGE_BYTES
 from watched import Watched
-
-MAX_PAGE_BYTES = 120_000
 
 
 def register(receiver: httpx.Client, server_id: str, tools: dict[str, str], **told: Any) -> None:

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 import messages
+from page_reading import MAX_PAGE_BYTES
 
 HTML = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 PAY = {"name": "pay", "title": "Pay an invoice", "provider": "account", "description": "Pays it."}
 CONFIRM = {"name": "sale_order_confirm", "input_schema_digest": "d1"}
-MAX_PAGE_BYTES = 120_000
 
 
 def register(receiver: httpx.Client, server_id: str, *tools: dict[str, Any], **told: Any) -> None:

@@ -8,10 +8,9 @@ import httpx
 import pytest
 
 import messages
+from page_reading import MAX_PAGE_BYTES
 from receiver.domain.inventory.software import Software, VersionCount
 from receiver.web.pages.inventory.versions import table
-
-MAX_PAGE_BYTES = 120_000
 
 
 def run(receiver: httpx.Client, *fleet: tuple[str, str, str]) -> None:

@@ -12,12 +12,14 @@ from sqlalchemy import Engine, text
 
 import messages
 from alert_values import NOW
-from contract import ServerRecord, State
+from contract import State
 from keyring import bearer, expired, keep, made, revoked
+from page_reading import MAX_PAGE_BYTES
 from receiver.app import Tuning, create_app
 from receiver.domain.alerts.reach import Reach, Telling
 from receiver.domain.grouping.problems import Trouble
 from receiver.web.pages.told import told_of
+from server_records import server_record
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 from watched import Watched
 
@@ -117,14 +119,7 @@ def test_front_page_shows_each_kind_of_problem(
 
 
 def test_each_problem_of_a_server_is_shown_separately() -> None:
-    record = ServerRecord(
-        server_id="a",
-        first_seen=NOW,
-        last_seen=NOW,
-        state_since=NOW,
-        state=State.DOWN,
-        conflict_since=NOW,
-    )
+    record = server_record(at=NOW, state=State.DOWN, conflict_since=NOW)
 
     every = told_of([record], Telling(), NOW)
     of_down = told_of([record], Telling(), NOW, trouble=Trouble.DOWN)
@@ -390,7 +385,7 @@ def test_hostile_names_of_problems_are_escaped_and_cut(
 
     assert "<script>" not in page
     assert HOSTILE[:-1] in html.unescape(section(page))
-    assert 120_000 >= len(page.encode())
+    assert len(page.encode()) <= MAX_PAGE_BYTES
     assert 12_500 >= len(section(page).encode())  # of one problem, which is shown always
 
 

@@ -12,6 +12,7 @@ from attrs import fields
 import messages
 from contract import ServerRecord, Tool
 from keyring import bearer, keep, made
+from page_reading import MAX_PAGE_BYTES
 from receiver.app import create_app
 from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
@@ -271,6 +272,3 @@ def test_owner_form_asks_for_a_key_id_when_there_are_many_keys(
 
     assert '<input type="text" name="key_id"' in page
     assert "<option" not in page.split('id="heirs"')[1]
-
-
-MAX_PAGE_BYTES = 120_000
