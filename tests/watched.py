@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
 from receiver.domain.databases.silence import Rules, SweepOptions
+from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import (
     ALL_EVENTS,
@@ -26,12 +27,36 @@ from receiver.domain.rate_limits import RateLimits
 from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS, Clock
 
-__all__ = ["Watched", "at_once", "due_at", "endless", "have_patience", "hear", "kept_in", "lock"]
+__all__ = [
+    "MOMENT",
+    "Watched",
+    "at_once",
+    "beats",
+    "counts",
+    "due_at",
+    "endless",
+    "have_patience",
+    "hear",
+    "kept_in",
+    "lock",
+]
+
+MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 _WAIT_FOR_LOCKS = {
     "sqlite": "PRAGMA busy_timeout = 30000",
     "postgresql": "SET lock_timeout = '29s'",  # which is less than the time of any statement
 }
+
+
+def beats(*ids: str, at: datetime = MOMENT, key: Key | None = None, **said: Any) -> list[Incoming]:
+    """A heartbeat of each server, with these fields."""
+    return [Incoming(Heartbeat(server_id=each, **said), at, key) for each in ids]
+
+
+def counts(store: SqlStore) -> dict[str, int]:
+    """The number of heartbeats of each server."""
+    return {record.server_id: record.heartbeat_count for record in kept_in(store)}
 
 
 def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
@@ -148,9 +173,7 @@ class Watched:
 
     def beat(self, *ids: str, **said: Any) -> None:
         """Apply a heartbeat of each server, with these fields."""
-        self.store.servers.apply(
-            [Incoming(Heartbeat(server_id=each, **said), self.now) for each in ids]
-        )
+        self.store.servers.apply(beats(*ids, at=self.now, **said))
 
     def register(self, *ids: str, **said: Any) -> None:
         """Apply a registration of each server, with these fields."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager, closing
 from typing import Any, TypeVar
 
@@ -22,12 +22,6 @@ from receiver.store.dialects.listen import CHANNEL
 from servers import PATIENCE_SECONDS, Clock
 
 T = TypeVar("T")
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    with closing(SqlStore(make_url(database_url))) as store:
-        yield store
 
 
 def register(store: SqlStore, *ids: str) -> None:

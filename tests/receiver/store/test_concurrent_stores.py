@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
 
 import psycopg
 import pytest
@@ -17,9 +16,7 @@ from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import Filter
 from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS, wait_until
-from watched import at_once, have_patience, hear, kept_in
-
-MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+from watched import MOMENT, at_once, beats, counts, have_patience, hear, kept_in
 
 LOCK = "SELECT 1 FROM servers WHERE server_id = %s FOR UPDATE"
 INSERT = """
@@ -69,15 +66,6 @@ def observer(store: SqlStore, postgresql_url: str) -> Iterator[psycopg.Connectio
     """A connection that reads statistics and holds no locks."""
     with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as observer:
         yield observer
-
-
-def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
-    return [Incoming(Heartbeat(server_id=each, hostname=hostname), MOMENT) for each in ids]
-
-
-def counts(store: SqlStore) -> dict[str, int]:
-    kept = kept_in(store)
-    return {record.server_id: record.heartbeat_count for record in kept}
 
 
 def number(connection: psycopg.Connection, query: str) -> int:
@@ -355,7 +343,7 @@ def test_endless_serialization_failures_change_nothing(
 def test_record_that_changes_between_two_queries_is_read_again(stores: list[SqlStore]) -> None:
     """The record and the log of its states are of one moment, however they are read."""
     reading, writing = stores
-    hear(writing, [Incoming(Heartbeat(server_id="a"), MOMENT)])
+    hear(writing, beats("a"))
     coming: list[Incoming] = []
 
     def hear_once(*_: object) -> None:
@@ -367,7 +355,7 @@ def test_record_that_changes_between_two_queries_is_read_again(stores: list[SqlS
         lambda: (reading.servers.past("a", MOMENT) or [None])[0],
     ]
     for count, read in enumerate(reads, start=2):
-        coming.append(Incoming(Heartbeat(server_id="a"), MOMENT))
+        coming.append(*beats("a"))
         event.listen(Engine, "after_cursor_execute", hear_once)
         try:
             record = read()

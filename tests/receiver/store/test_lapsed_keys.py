@@ -8,16 +8,15 @@ import pytest
 from attrs import evolve
 from sqlalchemy import Engine
 
-from contract import EventKind, Heartbeat
+from contract import EventKind
 from keyring import made
 from receiver.domain.agents.registry import EntryFilter, Listing
 from receiver.domain.databases.silence import Rules
 from receiver.domain.forgetting import Stage
 from receiver.domain.keys import Key
-from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS
 from receiver.store.servers.counting import ACTIVE, LAPSED
-from watched import Watched
+from watched import Watched, beats
 
 A_CENTURY = 100 * 365 * 86400.0
 STAGE = {"odoo_stage": "production"}
@@ -32,9 +31,7 @@ def new_key(fleet: Watched, **changed: Any) -> Key:
 
 
 def beat(fleet: Watched, key: Key | None, *ids: str, **said: Any) -> None:
-    fleet.store.servers.apply(
-        [Incoming(Heartbeat(server_id=each, **said), fleet.now, key) for each in ids]
-    )
+    fleet.store.servers.apply(beats(*ids, at=fleet.now, key=key, **said))
 
 
 def revoke(fleet: Watched, key: Key) -> None:

@@ -16,7 +16,7 @@ from receiver.store import SqlStore
 from receiver.store.migrations import NEWEST
 from receiver.store.tables import keys, servers, watches
 from servers import Clock
-from watched import endless
+from watched import beats, endless
 
 NEWER = (
     f"are of version 9999, and this receiver knows versions up to {NEWEST}; install the version "
@@ -27,7 +27,7 @@ BOTH = f"of version {NEWEST}, 9999, and this receiver knows versions up to {NEWE
 
 
 def beat(store: SqlStore, server_id: str = "a") -> None:
-    store.servers.apply([Incoming(Heartbeat(server_id=server_id), Clock()())])
+    store.servers.apply(beats(server_id))
 
 
 def set_versions(engine: Engine, *versions: str) -> None:

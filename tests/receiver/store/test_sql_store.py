@@ -1,54 +1,24 @@
 """The SQL store keeps records as the contract merges them, on SQLite and PostgreSQL."""
 
 import itertools
-import random
-from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from attrs import evolve, fields
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, event, make_url
 
-import receiver
 from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
-from receiver.domain.databases.silence import SweepOptions
-from receiver.domain.errors import StoreUnavailable
-from receiver.domain.instants import microseconds
+from long_texts import found_by, long_text
 from receiver.domain.outcomes import Incoming
-from receiver.domain.queries import ALL_SERVERS, Filter, Order, PageRequest, index_text
-from receiver.store import SqlStore, migrations
-from receiver.store.tables import facets, metadata, servers
+from receiver.domain.queries import ALL_SERVERS, Filter, Order, PageRequest
+from receiver.store import SqlStore
+from server_records import server_record
 from strategies import heartbeats, moments, registrations
-from watched import Watched, hear, kept_in
-
-MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-
-REFUSE_NEW_SERVERS = {
-    "sqlite": "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END",
-    "postgresql": """
-        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE 'no' USING ERRCODE = 'check_violation'; END $$;
-        CREATE TRIGGER no BEFORE INSERT ON servers FOR EACH ROW EXECUTE FUNCTION no()
-    """,
-}
-
-
-def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
-    return [
-        Incoming(message=Heartbeat(server_id=each, hostname=hostname), received_at=MOMENT)
-        for each in ids
-    ]
+from watched import MOMENT, Watched, beats, counts, hear
 
 
 def with_tools(server_id: str, *tools: str) -> Incoming:
@@ -83,291 +53,6 @@ def test_time_that_a_transaction_has_may_become_shorter_meanwhile(store: SqlStor
     assert 3 == len(taken)
 
 
-def counts(store: SqlStore) -> dict[str, int]:
-    kept = kept_in(store)
-    return {record.server_id: record.heartbeat_count for record in kept}
-
-
-def found_by(store: SqlStore, matching: Filter) -> list[str]:
-    return [record.server_id for record in kept_in(store, matching)]
-
-
-# Tables and migrations
-
-
-def migrate(connection: Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(receiver.__path__[0]) / "store/migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
-
-
-@pytest.fixture
-def new_engine(new_database_url: str) -> Iterator[Engine]:
-    """An engine of an empty database, without tables."""
-    engine = create_engine(new_database_url)
-    yield engine
-    engine.dispose()
-
-
-def test_migrations_create_the_tables_of_the_metadata(
-    new_database_url: str, new_engine: Engine
-) -> None:
-    SqlStore(make_url(new_database_url)).close()
-
-    # Alembic knows neither the full-text tables of SQLite nor indexes of expressions, and the
-    # metadata does not have what only PostgreSQL has.
-    unknown = ("catalogue_words", "ix_catalogues_words", "toolset_words", "ix_toolsets_hashes")
-
-    def is_known(name: str | None, *_: object) -> bool:
-        return name != "hashes" and not (name or "").startswith(unknown)
-
-    with new_engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"include_name": is_known})
-        difference = compare_metadata(context, metadata)
-
-    assert [] == difference
-
-
-def test_newest_revision_is_the_head_of_the_migrations() -> None:
-    head = ScriptDirectory(Path(migrations.__file__).parent).get_current_head()
-
-    assert head == migrations.NEWEST
-
-
-def test_columns_of_servers_are_the_fields_of_a_record() -> None:
-    names = [field.name for field in fields(ServerRecord)]
-
-    assert [
-        *names,
-        "revision",
-        "due_at",
-        "owner",
-        "mark_at",
-        "mark_heartbeats",
-        "mark_sequence",
-        "repeats",
-        "turns",
-        "catalogue",
-        "toolset",
-        "rank",
-        "profile",
-        "family",
-    ] == servers.columns.keys()
-
-
-def test_migration_indexes_the_existing_servers_for_filters(
-    new_database_url: str, new_engine: Engine
-) -> None:
-    long = long_text(3_000)
-    with new_engine.begin() as connection:
-        migrate(connection, "0001")
-        connection.execute(
-            text(
-                "INSERT INTO servers (server_id, odoo_stage, version, capabilities,"
-                " first_seen, last_seen, heartbeat_count, revision)"
-                " VALUES (:id, :stage, :version, :names, 0, 0, 1, 0)"
-            ),
-            [
-                {"id": "a", "stage": "dev", "version": "1", "names": '["c", "b", "c"]'},
-                {"id": "b", "stage": "dev", "version": long, "names": '["c"]'},
-                {"id": "none", "stage": "", "version": "1", "names": "[]"},
-                {"id": "unknown", "stage": None, "version": None, "names": None},
-            ],
-        )
-
-    store = SqlStore(make_url(new_database_url))
-    found = [
-        found_by(store, matching)
-        for matching in (
-            Filter(capability="c"),
-            Filter(capability="b"),
-            Filter(stage="dev"),
-            Filter(stage=""),
-            Filter(version=long),
-            Filter(version="1", stage="dev", capability="c"),
-        )
-    ]
-    store.close()
-
-    assert [["a", "b"], ["a"], ["a", "b"], ["none", "unknown"], ["b"], ["a"]] == found
-
-
-def index_rows(store: SqlStore) -> list[tuple[str, ...]]:
-    """The rows of the inverted index for uuid, state, and state with stage."""
-    with store.transactions.read() as connection:
-        rows = [*map(tuple, connection.execute(select(facets)))]
-    return sorted(row for row in rows if row[0] in ("database_uuid", "standing", "state"))
-
-
-def test_migration_gives_existing_servers_a_state_and_a_due_time(
-    new_database_url: str, new_engine: Engine
-) -> None:
-    """The next sweep checks them, counting silence from the start of the receiver."""
-    seen, long = microseconds(MOMENT), long_text(1_000)
-    with new_engine.begin() as connection:
-        migrate(connection, "0002")
-        connection.execute(
-            text(
-                "INSERT INTO servers (server_id, odoo_stage, database, database_uuid,"
-                " first_seen, last_seen, heartbeat_count, revision)"
-                " VALUES (:id, :stage, 'acme', :uuid, 0, :seen, :count, 7)"
-            ),
-            [
-                {"id": "up", "stage": "dev", "uuid": "u", "seen": seen, "count": 3},
-                {"id": "new", "stage": None, "uuid": None, "seen": seen + 1, "count": 0},
-                {"id": "long", "stage": long, "uuid": long, "seen": seen, "count": 1},
-            ],
-        )
-
-    store = SqlStore(make_url(new_database_url))
-    kept = {each: store.servers.get(each) for each in ("up", "new", "long")}
-    with store.transactions.read() as connection:
-        query = select(servers.c.server_id, servers.c.due_at)
-        due = dict(map(tuple, connection.execute(query)))
-    indexed = index_rows(store)
-    found = [
-        found_by(store, Filter(state="up")),
-        found_by(store, Filter(state="new")),
-        found_by(store, ALL_SERVERS),
-    ]
-    standing, last = dict(store.servers.vitals(MOMENT).standing), store.events.last()
-    options = SweepOptions(now=MOMENT + timedelta(days=1), heard_since=MOMENT + timedelta(days=1))
-    store.watch.sweep(options)
-    swept = {each: store.servers.get(each) for each in kept}
-    store.servers.apply([Incoming(Heartbeat(server_id="up", database_uuid="v"), MOMENT)])
-    store.servers.delete("long", MOMENT)
-    indexed_after = index_rows(store)
-    store.close()
-
-    up = ServerRecord(
-        server_id="up",
-        odoo_stage="dev",
-        database="acme",
-        database_uuid="u",
-        first_seen=datetime.fromtimestamp(0, timezone.utc),
-        last_seen=MOMENT,
-        heartbeat_count=3,
-        state=State.UP,
-        state_since=MOMENT,
-    )
-    assert up == kept["up"]
-    assert kept == swept
-    assert {"up": seen, "new": seen + 1, "long": seen} == due
-    assert [["long", "up"], ["new"], ["long", "new", "up"]] == found
-    digest = index_text(long)
-    assert {("up", "dev"): 1, ("new", ""): 1, ("up", digest): 1} == standing
-    assert 0 == last
-    assert [
-        ("database_uuid", digest, "long"),
-        ("database_uuid", "u", "up"),
-        ("standing", "new/", "new"),
-        ("standing", "up/dev", "up"),
-        ("standing", f"up/{digest}", "long"),
-        ("state", "new", "new"),
-        ("state", "up", "long"),
-        ("state", "up", "up"),
-    ] == indexed
-    assert [
-        ("database_uuid", "v", "up"),
-        ("standing", "new/", "new"),
-        ("standing", "up/dev", "up"),
-        ("state", "new", "new"),
-        ("state", "up", "up"),
-    ] == indexed_after
-
-
-def test_migration_lets_no_alarm_begin_by_an_older_event(
-    new_database_url: str, new_engine: Engine
-) -> None:
-    """Nor by the time in which no receiver ran before the upgrade, until one has noted it."""
-    at = microseconds(MOMENT)
-    with new_engine.begin() as connection:
-        migrate(connection, "0010")
-        connection.execute(
-            text(
-                "INSERT INTO events (at, kind, server_id, details)"
-                " VALUES (:at, 'down', 'a', '{}'), (:at + 1, 'down', 'b', '{}')"
-            ),
-            {"at": at},
-        )
-        connection.execute(text("INSERT INTO watches VALUES (1, :at, :at)"), {"at": at})
-
-    store = SqlStore(make_url(new_database_url))
-    with store.transactions.read() as connection:
-        (progress,) = connection.execute(text("SELECT * FROM alert_progress")).all()
-    store.close()
-
-    assert (1, 2, at + 1, at, 0, 0) == tuple(progress)
-
-
-def test_sqlite_commit_is_synced_to_disk(sqlite_url: str) -> None:
-    store = SqlStore(make_url(sqlite_url))
-
-    with store.transactions.read() as connection:
-        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
-        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
-    store.close()
-
-    assert ("wal", 2) == (mode, synchronous)
-
-
-def test_postgresql_commit_is_synced_to_disk(postgresql_url: str) -> None:
-    store = SqlStore(make_url(postgresql_url))
-
-    with store.transactions.read() as connection:
-        synchronous = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
-    store.close()
-
-    assert "on" == synchronous
-
-
-def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_url: str) -> None:
-    SqlStore(make_url(postgresql_url)).close()
-    engine = create_engine(postgresql_url)
-
-    with engine.connect() as connection:
-        collations = connection.exec_driver_sql(
-            "SELECT table_name, collation_name FROM information_schema.columns"
-            " WHERE column_name = 'server_id' ORDER BY table_name"
-        ).all()
-    engine.dispose()
-
-    assert [
-        ("alarms", "C"),
-        ("events", "C"),
-        ("facets", "C"),
-        ("search_texts", "C"),
-        ("servers", "C"),
-        ("silences", "C"),
-    ] == collations
-
-
-def test_tables_that_vanish_make_the_store_unavailable_until_they_are_back(
-    store: SqlStore, engine: Engine
-) -> None:
-    store.servers.apply(beats("a"))
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE servers RENAME TO gone")
-    for call in (
-        lambda: store.servers.apply(beats("a")),
-        lambda: store.servers.get("a"),
-        lambda: store.servers.delete("a", MOMENT),
-    ):
-        with pytest.raises(StoreUnavailable, match="servers"):
-            call()
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE gone RENAME TO servers")
-    store.servers.apply(beats("a"))
-
-    record = store.servers.get("a")
-    assert record is not None
-    assert 2 == record.heartbeat_count
-
-
-# Records and filters
-
-
 def test_reopened_store_keeps_its_servers(database_url: str) -> None:
     first = SqlStore(make_url(database_url))
     first.servers.apply(beats("a"))
@@ -377,17 +62,7 @@ def test_reopened_store_keeps_its_servers(database_url: str) -> None:
     kept = second.servers.get("a")
     second.close()
 
-    assert (
-        ServerRecord(
-            server_id="a",
-            first_seen=MOMENT,
-            last_seen=MOMENT,
-            heartbeat_count=1,
-            state=State.UP,
-            state_since=MOMENT,
-        )
-        == kept
-    )
+    assert server_record(at=MOMENT, heartbeat_count=1, state=State.UP) == kept
 
 
 def test_connection_of_a_read_that_outlasts_its_store_is_closed(database_url: str) -> None:
@@ -487,12 +162,6 @@ def test_empty_stage_filter_finds_servers_without_a_stage_in_any_state(fleet: Wa
     assert 4 == fleet.store.servers.count(Filter(stage=""))
 
 
-def long_text(length: int) -> str:
-    """Random characters of four bytes each, which no compression makes shorter."""
-    choose = random.Random(length)
-    return "".join(chr(choose.randrange(0x10000, 0x110000)) for _ in range(length))
-
-
 def test_batch_of_a_thousand_servers_is_applied(store: SqlStore) -> None:
     ids = [f"s{n:03}" for n in range(1000)]
 
@@ -533,99 +202,3 @@ def reachable_ids(store: SqlStore) -> tuple[list[str], bool]:
     found = store.servers.reachable(Filter(state="up"), after=None, limit=2)
     ids = [each.server_id for each in found.whereabouts]
     return ids, len(ids) == 2
-
-
-# The row cache
-
-
-def test_cached_row_is_not_taken_for_a_new_row_of_the_same_server(
-    store: SqlStore, other: SqlStore
-) -> None:
-    """Also when a clock went back, so that both rows are of the same microsecond."""
-    old = Heartbeat(server_id="a", hostname="old", capabilities=("search",))
-    store.servers.apply([Incoming(old, MOMENT)])
-    other.servers.delete("a", MOMENT)
-    other.servers.apply(beats("a"))
-
-    store.servers.apply([Incoming(old, MOMENT)])
-
-    record = other.servers.get("a")
-    assert record is not None
-    assert ("old", ("search",), 2) == (record.hostname, record.capabilities, record.heartbeat_count)
-    assert 1 == other.servers.count(Filter(capability="search"))
-
-
-def test_two_stores_of_one_database_count_each_heartbeat_once(
-    store: SqlStore, other: SqlStore
-) -> None:
-    store.servers.apply(beats("a", hostname="first"))
-    other.servers.apply(beats("a", "b", hostname="second"))
-    store.servers.apply(beats("a", "b"))
-    store.servers.delete("b", MOMENT)
-    other.servers.apply(beats("b"))
-    store.servers.apply(beats("b"))
-
-    a, b = kept_in(store, limit=2)
-    assert ("second", 3) == (a.hostname, a.heartbeat_count)
-    assert (None, 2) == (b.hostname, b.heartbeat_count)
-
-
-def test_write_of_another_store_is_seen_after_other_batches(
-    store: SqlStore, other: SqlStore
-) -> None:
-    store.servers.apply(beats("a", "b"))
-    other.servers.apply(beats("a", hostname="second"))
-    for _ in range(2):
-        store.servers.apply(beats("b"))
-
-    (applied,) = hear(store, beats("a"))
-
-    assert ("second", 3) == (applied.record.hostname, applied.record.heartbeat_count)
-
-
-def test_deletion_by_another_store_is_seen_after_other_batches(
-    store: SqlStore, other: SqlStore
-) -> None:
-    store.servers.apply(beats("a", "b", hostname="first"))
-    other.servers.delete("a", MOMENT)
-    for _ in range(2):
-        store.servers.apply(beats("b"))
-
-    (applied,) = hear(store, beats("a"))
-
-    assert (True, None, 1) == (
-        applied.created,
-        applied.record.hostname,
-        applied.record.heartbeat_count,
-    )
-
-
-def test_failed_batch_leaves_the_row_cache_unchanged(
-    store: SqlStore, other: SqlStore, engine: Engine
-) -> None:
-    store.servers.apply(beats("a", hostname="first"))
-    other.servers.apply(beats("a", hostname="second"))
-    with engine.begin() as connection:
-        connection.exec_driver_sql(REFUSE_NEW_SERVERS[engine.dialect.name])
-    with pytest.raises(IntegrityError):
-        store.servers.apply(beats("a", "b", hostname="never"))
-
-    (applied,) = hear(store, beats("a"))
-
-    assert ("second", 3) == (applied.record.hostname, applied.record.heartbeat_count)
-    assert {"a": 3} == counts(other)
-
-
-def test_server_rows_evicted_from_the_cache_are_read_again(database_url: str) -> None:
-    store = SqlStore(make_url(database_url), cache_bytes=1)
-    ids = [f"s{n}" for n in range(5)]
-    store.servers.apply(beats(*ids, hostname="host"))
-    for _ in range(2):
-        for server_id in ids:
-            store.servers.apply(beats(server_id))
-
-    kept = kept_in(store, limit=9)
-    store.close()
-    assert [(s, "host", 3) for s in ids] == [
-        (r.server_id, r.hostname, r.heartbeat_count) for r in kept
-    ]

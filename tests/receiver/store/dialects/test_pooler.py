@@ -8,19 +8,16 @@ session `faults` runs receivers behind pgbouncer itself.
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timezone
 
 import pytest
 from sqlalchemy import make_url
 
-from contract import Heartbeat
 from postgres import Postgres
 from proxy import Proxy
-from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore, listen
 from servers import PATIENCE_SECONDS
+from watched import beats
 
-MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 PROCESS_ID = b"K\x00\x00\x00\x0c"  # the beginning of BackendKeyData, which the id follows
 
 
@@ -41,7 +38,7 @@ def prepared(url: str) -> int:
     """How many statements a store has prepared after some transactions."""
     with closing(SqlStore(make_url(url))) as store:
         for _ in range(10):
-            store.servers.apply([Incoming(Heartbeat(server_id="a"), MOMENT)])
+            store.servers.apply(beats("a"))
         return store.transactions.write(
             lambda connection: int(
                 connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar()

@@ -35,12 +35,6 @@ TOOLS = [("sale_order_confirm", "read"), ("Read",), (), None, ('a "b", c', "é")
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    with closing(SqlStore(make_url(database_url))) as store:
-        yield store
-
-
-@pytest.fixture
 def fleet(store: SqlStore, engine: Engine) -> list[ServerRecord]:
     """Servers with many combinations of values, in all states."""
     beats = [

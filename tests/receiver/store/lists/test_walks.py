@@ -5,15 +5,14 @@ The model is a dict of plain rows; it shares no code with the SQL.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from itertools import count, islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, text
 
 from contract import Heartbeat
 from receiver.domain.cursors import read_cursor, write_cursor
@@ -31,12 +30,6 @@ seconds = st.sampled_from([0.0, 1e-6, 0.5, 4.0, 5.0, 6.0, 60.0])
 delays = st.sampled_from([0.0, 0.0, 0.0, 1e-6, 0.5, 4.0])
 
 heartbeats = st.tuples(st.sampled_from(IDS), delays)
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    with closing(SqlStore(make_url(database_url))) as store:
-        yield store
 
 
 class Walker:

@@ -10,21 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from contract import EventKind, Heartbeat
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_EVENTS, EventFilter
-from timeline import run
+from refused_inserts import allow_inserts, refuse_inserts
 from watched import Watched
-
-REFUSE_INSERTS = {
-    "sqlite": "CREATE TRIGGER no BEFORE INSERT ON {} BEGIN SELECT RAISE(ABORT, 'no'); END",
-    "postgresql": """
-        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE 'no' USING ERRCODE = 'check_violation'; END $$;
-        CREATE TRIGGER no BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION no()
-    """,
-}
-ALLOW_INSERTS = {
-    "sqlite": "DROP TRIGGER no",
-    "postgresql": "DROP FUNCTION no() CASCADE",
-}
 
 
 def test_every_change_in_a_batch_has_its_own_event(fleet: Watched) -> None:
@@ -68,7 +55,7 @@ def test_changed_status_is_an_updated_event(fleet: Watched) -> None:
 def test_batch_that_fails_leaves_no_event(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a", hostname="one")
     found_events = fleet.told(but=())
-    run(engine, REFUSE_INSERTS[engine.dialect.name].format("servers"))
+    refuse_inserts(engine, "servers")
 
     with pytest.raises(IntegrityError):
         fleet.beat("a", "b", hostname="two")
@@ -91,13 +78,13 @@ def test_change_whose_event_cannot_be_inserted_is_rolled_back(
         "delete": lambda: fleet.store.servers.delete("a", fleet.now),
         "sweep": fleet.sweep,
     }
-    run(engine, REFUSE_INSERTS[engine.dialect.name].format("events"))
+    refuse_inserts(engine, "events")
 
     with pytest.raises(IntegrityError):
         do[action]()
 
     assert (before, counted, []) == (fleet.record("a"), fleet.counts, news)
-    run(engine, ALLOW_INSERTS[engine.dialect.name])
+    allow_inserts(engine)
     do[action]()
     kinds = {"beat": ["moved"], "delete": ["deleted"], "sweep": ["late"]}[action]
     assert kinds == [kind for kind, _ in fleet.told()]

@@ -1,0 +1,154 @@
+"""Which servers the sweep looks at, and how soon it finds them."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from odoos import DATABASE
+from receiver.domain.databases.liveness import due_after
+from receiver.domain.instants import microseconds
+from receiver.store.silence import IS_DUE
+from watched import Watched, due_at
+
+TWO_MINUTES = timedelta(seconds=135)  # and the tolerance
+
+
+def test_sweep_moves_due_at_and_a_heartbeat_does_not(fleet: Watched, engine: Engine) -> None:
+    fleet.beat("a")
+    new = due_at(engine, "a")
+    fleet.sweep()
+    first = due_at(engine, "a")
+    fleet.clock.advance(100)
+    fleet.beat("a")
+    lazy = due_at(engine, "a")
+    fleet.clock.advance(50)
+    fleet.sweep()
+
+    heard = fleet.record("a").last_seen
+    assert microseconds(fleet.heard_since) == new
+    assert first == lazy == due_after(fleet.heard_since, TWO_MINUTES)
+    assert due_after(heard, TWO_MINUTES) == due_at(engine, "a")
+    assert [] == fleet.told()
+
+
+def test_note_that_a_receiver_runs_tells_whether_any_server_is_due(fleet: Watched) -> None:
+    def is_any_due() -> bool:
+        return fleet.store.watch.note_presence(fleet.now, absent=timedelta.max).is_any_due
+
+    found = [is_any_due(), is_any_due()]  # the first note does not ask
+    fleet.beat("a")
+    found.append(is_any_due())
+    fleet.sweep()
+    found.append(is_any_due())
+    fleet.clock.advance(136)
+    found.append(is_any_due())
+
+    assert [True, False, True, False, True] == found
+
+
+def test_down_and_superseded_servers_are_never_due(fleet: Watched, engine: Engine) -> None:
+    fleet.beat("down")
+    fleet.go_on(150)
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(145)
+    late = due_at(engine, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.sweep()
+
+    assert late is not None
+    assert ("down", "new") == (fleet.state("down"), fleet.record("old").superseded_by)
+    assert (None, None) == (due_at(engine, "down"), due_at(engine, "old"))
+    fleet.beat("down", "old")
+    assert {microseconds(fleet.now)} == {due_at(engine, "down"), due_at(engine, "old")}
+
+
+def test_shorter_interval_makes_a_server_late_sooner(fleet: Watched) -> None:
+    fleet.beat("a", heartbeat_interval_seconds=86400.0)
+    fleet.sweep()
+    fleet.clock.advance(60)
+    fleet.beat("a", heartbeat_interval_seconds=10.0)
+    fleet.clock.advance(26)
+    fleet.sweep()
+
+    assert ("late", [("updated", "a"), ("late", "a")]) == (fleet.state("a"), fleet.told())
+
+
+def test_longer_interval_makes_a_server_late_later(fleet: Watched) -> None:
+    fleet.beat("a")
+    fleet.sweep()
+    fleet.beat("a", heartbeat_interval_seconds=300.0)
+    fleet.go_on(600)
+
+    assert ("up", [("updated", "a")]) == (fleet.state("a"), fleet.told())
+
+
+NUMBERS = {
+    "sqlite": "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {})"
+    " SELECT n FROM n) AS n",
+    "postgresql": "generate_series(1, {}) AS n(n)",
+}
+
+
+def insert_many(engine: Engine, number: int, due: int) -> None:
+    """Insert servers whose `due_at` is within two minutes after `due`, in microseconds."""
+    numbers = NUMBERS[engine.dialect.name].format(number)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO servers (server_id, first_seen, last_seen, heartbeat_count, state,"
+                " state_since, revision, due_at) SELECT 's' || n, 0, 0, 1, 'up', 0, 0,"
+                f" {due} + (n % 120) * 1000000 FROM {numbers}"
+            )
+        )
+
+
+def plan(engine: Engine, query: Any, **values: Any) -> str:
+    """The query plan of a query, as the database prints it."""
+    sql = str(query.compile(engine, compile_kwargs={"literal_binds": True}, **values))
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.connect() as connection:
+        return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {sql}"))
+
+
+@pytest.mark.parametrize("late_statistics", [False, True])
+def test_query_for_due_servers_uses_the_index_when_none_is_due(
+    fleet: Watched, engine: Engine, *, late_statistics: bool
+) -> None:
+    """Also when the statistics of the planner are older than an UPDATE of every `due_at`."""
+    now = microseconds(fleet.now)
+    insert_many(engine, 100_000, now - 130_000_000 if late_statistics else now + 1)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        if late_statistics:
+            connection.exec_driver_sql("UPDATE servers SET due_at = due_at + 131000000")
+
+    found = plan(engine, IS_DUE.params(now=now))
+
+    assert "ix_servers_due_at" in found
+    assert "SCAN servers" not in found
+    assert "Seq Scan" not in found
+
+
+@pytest.mark.serial
+def test_duration_of_an_empty_sweep_does_not_grow_with_the_fleet(
+    fleet: Watched, engine: Engine
+) -> None:
+    few = shortest_sweep(fleet)
+    insert_many(engine, 100_000, microseconds(fleet.now) + 1_000_000)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    many = shortest_sweep(fleet)
+
+    assert many < 5 * few + 0.002
+
+
+def shortest_sweep(fleet: Watched) -> float:
+    def once() -> float:
+        begun = time.perf_counter()
+        assert not fleet.store.watch.sweep(fleet.sweep_options())
+        return time.perf_counter() - begun
+
+    return min(once() for _ in range(30))
