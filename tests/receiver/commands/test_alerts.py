@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 
@@ -22,14 +21,8 @@ from receiver.service.alerts.secret_box import SecretBox
 from receiver.store import SqlStore
 from receiver.store.alerts.tables import alarms
 from servers import Clock
-from sinks import HttpSink, closed_port, http_sink
+from sinks import HttpSink, closed_port
 from watched import Watched
-
-
-@pytest.fixture
-def sink() -> Iterator[HttpSink]:
-    with http_sink() as sink:
-        yield sink
 
 
 @pytest.fixture

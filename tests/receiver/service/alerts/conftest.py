@@ -1,16 +1,10 @@
-"""Servers to which messages are sent."""
+"""A mail server to which messages are sent."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from sinks import HttpSink, SmtpSink, http_sink, smtp_sink
-
-
-@pytest.fixture
-def sink() -> Iterator[HttpSink]:
-    with http_sink() as sink:
-        yield sink
+from sinks import SmtpSink, smtp_sink
 
 
 @pytest.fixture
