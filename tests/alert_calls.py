@@ -7,13 +7,7 @@ import jsonschema
 
 from receiver.web import api, openapi
 
-__all__ = [
-    "NOWHERE",
-    "WEBHOOK",
-    "check",
-    "new_channel",
-    "new_rule",
-]
+__all__ = ["NOWHERE", "WEBHOOK", "check", "new_channel", "new_rule"]
 
 NOWHERE = "http://127.0.0.1:9/hook"
 WEBHOOK = {"name": "Operators", "kind": "webhook", "address": {"url": NOWHERE}}

@@ -10,15 +10,7 @@ import messages
 from alert_calls import NOWHERE
 from servers import Clock, wait_until
 
-__all__ = [
-    "CHANNEL",
-    "HOSTILE",
-    "fields_of",
-    "goes_down",
-    "notice",
-    "only",
-    "post",
-]
+__all__ = ["CHANNEL", "HOSTILE", "fields_of", "goes_down", "notice", "only", "post"]
 
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
 

@@ -5,14 +5,7 @@ import pytest
 
 from receiver.store import SqlStore, transactions
 
-__all__ = [
-    "COMMIT",
-    "PING",
-    "TIMELY_SECONDS",
-    "ask_for_long",
-    "is_waiting_for_a_lock",
-    "terminate",
-]
+__all__ = ["COMMIT", "PING", "TIMELY_SECONDS", "ask_for_long", "is_waiting_for_a_lock", "terminate"]
 
 COMMIT = b"COMMIT\0"  # in the client's request and in the server's answer
 PING = b";\0"  # the empty statement by which SQLAlchemy asks whether a connection works

@@ -8,14 +8,7 @@ import pytest
 from client import CallFailed, PhoneHomeClient
 from contract import Heartbeat, Registration
 
-__all__ = [
-    "BEAT",
-    "REGISTRATION",
-    "URL",
-    "Network",
-    "failure_of",
-    "refusal",
-]
+__all__ = ["BEAT", "REGISTRATION", "URL", "Network", "failure_of", "refusal"]
 
 URL = "http://receiver.example/fleet"
 BEAT = Heartbeat(server_id="acme_web-1")

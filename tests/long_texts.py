@@ -6,10 +6,7 @@ from receiver.domain.queries import Filter
 from receiver.store import SqlStore
 from watched import kept_in
 
-__all__ = [
-    "found_by",
-    "long_text",
-]
+__all__ = ["found_by", "long_text"]
 
 
 def found_by(store: SqlStore, matching: Filter) -> list[str]:

@@ -9,15 +9,7 @@ import pytest
 
 from watched import Watched
 
-__all__ = [
-    "DATABASE",
-    "NUMBERED",
-    "Odoo",
-    "beat_all",
-    "by_turns",
-    "minutes",
-    "together",
-]
+__all__ = ["DATABASE", "NUMBERED", "Odoo", "beat_all", "by_turns", "minutes", "together"]
 
 DATABASE: dict[str, Any] = {
     "database_uuid": "u-1",

@@ -12,13 +12,7 @@ from receiver.store import SqlStore
 from servers import Clock
 from watched import beats
 
-__all__ = [
-    "NOW",
-    "beat",
-    "code",
-    "new_key",
-    "refusals",
-]
+__all__ = ["NOW", "beat", "code", "new_key", "refusals"]
 
 NOW = Clock().now
 

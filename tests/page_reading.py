@@ -6,15 +6,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-__all__ = [
-    "MAX_PAGE_BYTES",
-    "address",
-    "facet",
-    "link",
-    "listed",
-    "said",
-    "says",
-]
+__all__ = ["MAX_PAGE_BYTES", "address", "facet", "link", "listed", "said", "says"]
 
 MAX_PAGE_BYTES = 120_000
 
