@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from contract import State
 from receiver.domain.errors import Refusal, StoreUnavailable
 from receiver.domain.keys import Key, KeyScope, Power, path_of, warning_about
 from receiver.web import admin_api, cookies
@@ -104,7 +105,8 @@ def _must_have_keys(request: Request) -> None:
 
 async def deleting(request: Request) -> Question:
     server_id = request.path_params["server_id"]
-    if await services(request).fleet.get(server_id) is None:
+    server = await services(request).fleet.get(server_id)
+    if server is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
     return Question(
         title="Forget this server?",
@@ -112,7 +114,8 @@ async def deleting(request: Request) -> Question:
         says=[
             "It is in no list, and raises no alarm any more.",
             "What happened to it stays in the timeline.",
-            "When it phones home again, it is taken for a new server.",
+            "Labels and note go with the last server of the database.",
+            _IS_HEARD if server.state in (State.UP, State.NEW) else _IS_SILENT,
         ],
         does="Forget this server",
         back=f"/{server_url(server_id)}",
@@ -287,6 +290,11 @@ def _to_secret(request: Request, key: Key, token: str, done: str) -> RedirectRes
     return there
 
 
+_IS_SILENT = "When it phones home again, it is taken for a new server."
+_IS_HEARD = (
+    "It is still heard: with its next heartbeat it is listed again, and taken for a new server. To"
+    " be rid of it, stop it first."
+)
 _UNOWNED = "The server is unowned now: the next key that writes it becomes its owner."
 _SHOWN_ONCE = (
     "The secret of a key is shown once. If nobody has kept that of the key {}, rotate the key."

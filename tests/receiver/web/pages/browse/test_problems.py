@@ -344,8 +344,7 @@ def test_each_kind_of_problem_is_shown_beside_many_of_another(
     page = receiver.get("/").text
 
     assert "12 down, 1 ID conflict, 2 flapping" == title(page)
-    *shown, left = items(page)
-    *down, conflict, flapping = shown
+    *down, left, conflict, flapping = items(page)
     assert down
     assert all("went down" in each for each in down)
     assert conflict.startswith("conflict is used by two machines since")

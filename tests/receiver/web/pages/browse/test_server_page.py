@@ -69,6 +69,23 @@ def test_server_page_begins_with_the_state_and_since_when_it_holds(
     assert "Said that it sends no more, 2026-01-31 13:01:12 UTC, just now." == standing()
 
 
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/server/acme_web-1", "Servers"),
+        ("/server/acme_web-1/delete", "Servers"),
+        ("/server/nosuch", "Servers"),
+        ("/alerts/channels/nosuch", "Alerts"),
+    ],
+)
+def test_menu_says_to_which_pages_a_page_belongs(
+    receiver: httpx.Client, path: str, place: str
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    assert [place] == re.findall(r'aria-current="page">([^<]+)<', receiver.get(path).text)
+
+
 # Availability
 
 

@@ -21,6 +21,7 @@ from form_filling import (
     title,
 )
 from keyring import bearer
+from servers import Clock
 
 
 @pytest.fixture
@@ -55,6 +56,29 @@ def test_admin_deletes_a_server_after_a_confirmation(
     ] == audit
     gone = registered.get(f"{SERVER}/delete")
     assert (404, "There is no such server") == (gone.status_code, title(gone))
+
+
+def test_forgetting_says_whether_the_server_comes_back(
+    registered: httpx.Client, held: KeyOfEachScope, clock: Clock
+) -> None:
+    signed_in(registered, held.tokens["admin"])
+
+    heard = registered.get(f"{SERVER}/delete").text
+    clock.advance(3600)
+    silent = registered.get(f"{SERVER}/delete").text
+
+    assert "It is still heard: with its next heartbeat it is listed again" in heard
+    assert "When it phones home again, it is taken for a new server." in silent
+    for page in (heard, silent):
+        assert "Labels and note go with the last server of the database" in page
+
+
+def test_empty_fleet_leads_an_administrator_to_the_key_of_an_agent(
+    receiver: httpx.Client, held: KeyOfEachScope
+) -> None:
+    signed_in(receiver, held.tokens["admin"])
+
+    assert '<a href="keyring">the key of an agent</a>' in receiver.get("/").text
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Mode": "cors"}, {"Fleet-Blocks": "somesalt"}])
