@@ -424,6 +424,7 @@ def _make_templates() -> Jinja2Templates:
         availability=_availability,
         called=wording.called,
         clock=wording.clock,
+        counted=wording.counted,
         duration=wording.duration,
         exactly=wording.exactly,
         in_path=_path_segment,

@@ -113,7 +113,7 @@ def tiles(counts: Counts, view: ListView) -> list[Tile]:
     single = [(each.value, each.value.capitalize(), (each.value,)) for each in _TILES]
     is_whole = view.text.in_any_state() == FilterText()
     several: list[tuple[str, str, tuple[str, ...]]] = [
-        ("all", "All servers" if is_whole else "All that match", ()),
+        ("all", "All servers" if is_whole else "Matching", ()),
         ("away", "Down or late", _AWAY),
     ]
     return [_tile(counts, view, *each) for each in (*several, *single)]

@@ -10,12 +10,12 @@ from starlette.routing import BaseRoute, Mount
 from receiver.domain.filter_text import MAX_LENGTH, FilterText
 from receiver.domain.keys import Power
 from receiver.domain.lists.saved_views import LONGEST_NAME
-from receiver.domain.queries import ALL_EVENTS, EventFilter, Order
+from receiver.domain.queries import EventFilter, Order
 from receiver.service.fleet import Fleet, Overview
 from receiver.service.problems.silences import urgency
 from receiver.web.context import Services, Visitor, services, visitor
 from receiver.web.pages.browse.facets import facet_groups, tiles
-from receiver.web.pages.browse.lines import news_of
+from receiver.web.pages.browse.lines import News, news_of
 from receiver.web.pages.browse.notes import shown_notes
 from receiver.web.pages.browse.problems import problems_of
 from receiver.web.pages.browse.saved_views import shown_views
@@ -74,9 +74,7 @@ async def fleet_page(request: Request) -> Response:
         **_numbers(found, view, seen, who),
         views=await shown_views(request, query=str(view.text), sort=view.sort),
         problems=problems,
-        news=await news_of(
-            request, EventFilter(servers=view.query.matching) if view.is_narrowed else ALL_EVENTS
-        ),
+        news=await _news(request, view),
         trend=await trend_of(found),
         now=now,
         base_url=str(request.base_url).rstrip("/"),
@@ -91,6 +89,14 @@ async def mark_as_seen(request: Request, _: Fields) -> RedirectResponse:
     away = redirect(request, "/")
     note_look(request, away, services(request).clock(), has_seen=True)
     return away
+
+
+async def _news(request: Request, view: ListView) -> News:
+    """What has happened to the servers that the filters find, since somebody last looked."""
+    if not view.is_narrowed:
+        return await news_of(request)
+    matching = EventFilter(servers=view.query.matching)
+    return await news_of(request, matching, query=str(view.text))
 
 
 async def _page_of_list(

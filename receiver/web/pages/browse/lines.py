@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from urllib.parse import quote_plus
 
 from attrs import evolve, frozen
 from starlette.requests import Request
@@ -21,6 +22,7 @@ from receiver.web.pages.wording import (
     BY_IMPORTANCE,
     FEW_SERVERS,
     SUMMED_UP,
+    fits_into_link,
     is_seen,
     named_servers,
 )
@@ -62,12 +64,15 @@ class News:
         recent: The newest lines of what has happened since then.
         kinds: How many events of each kind have happened since then; of the newest `MOST_COUNTED`
             if there are more.
+        query: The text of the filter that the servers match, for links to the timeline; empty if
+            there is no filter, or if its text is too long for many links.
     """
 
     since: datetime
     is_last_look: bool
     recent: Lines
     kinds: Counter[EventKind]
+    query: str
 
     @property
     def sums(self) -> list[tuple[EventKind, int]]:
@@ -110,25 +115,33 @@ def names_in(store: SqlStore, lines: Iterable[Line]) -> Mapping[str, str]:
     return {server_id: name for server_id, name in found.items() if is_seen(name)}
 
 
-async def news_of(request: Request, matching: EventFilter = ALL_EVENTS) -> News:
+async def news_of(request: Request, matching: EventFilter = ALL_EVENTS, *, query: str = "") -> News:
     """
     What has happened since the person who makes a request last looked, or since a day ago.
 
     Args:
         request: Tells in a cookie when the person last looked.
         matching: Only events that match this filter.
+        query: The text of the filter that the servers of these events match; empty without one.
     """
     found = services(request)
     now = found.clock()
     looked_at = last_look(request, now)
     since = now - DAY if looked_at is None else looked_at
-    recent, kinds = await found.calls.read(_news, found.store, evolve(matching, since=since))
-    return News(since=since, is_last_look=looked_at is not None, recent=recent, kinds=kinds)
+    linked = query if fits_into_link(query) else ""
+    recent, kinds = await found.calls.read(
+        _news, found.store, evolve(matching, since=since), len(quote_plus(linked))
+    )
+    return News(
+        since=since, is_last_look=looked_at is not None, recent=recent, kinds=kinds, query=linked
+    )
 
 
-def _news(store: SqlStore, matching: EventFilter) -> tuple[Lines, Counter[EventKind]]:
+def _news(
+    store: SqlStore, matching: EventFilter, repeated: int
+) -> tuple[Lines, Counter[EventKind]]:
     query = EventQuery(matching=matching, limit=_NEWS)
-    recent = _lines(store, query, read=_READ_OF_NEWS, room=NEWS_BYTES)
+    recent = _lines(store, query, read=_READ_OF_NEWS, room=NEWS_BYTES, for_group=2 * repeated)
     if recent.is_all:
         return recent, recent.kinds
     return recent, store.events.count_kinds(matching, most=MOST_COUNTED)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 from anyio import to_thread
 from attrs import evolve, field, frozen
@@ -168,7 +168,7 @@ class Problems:
             wanted.append(FilterText(server=ids))
         if problem.trouble in _STATES:
             wanted.append(self._listing(problem.trouble, problem))
-        return next(filter(_fits_into_link, map(str, wanted)), None)
+        return next(filter(wording.fits_into_link, map(str, wanted)), None)
 
     @property
     def quiet(self) -> list[tuple[Trouble, int, datetime | None, bool]]:
@@ -303,20 +303,12 @@ def _calm(found: Services, troubles: Found) -> tuple[datetime, bool]:
     return since, since == started
 
 
-def _fits_into_link(text: str) -> bool:
-    """Whether the text of a filter can be read again, and takes little room in a URL."""
-    return text.isprintable() and len(quote_plus(text)) <= _LONGEST_QUERY
-
-
 _KEY = "key"
 _MOST_IN_QUERY = 20
 """How many servers of a problem are named at most in the text of a filter."""
 
 _AROUND = timedelta(minutes=5)
 """How much of the time before and after a problem's beginning is shown of what happened then."""
-
-_LONGEST_QUERY = 200
-"""How many bytes a text that finds the servers of a problem may have in a URL."""
 
 _STATES = (Trouble.DOWN, Trouble.LATE)
 _MOST_SHOWN = 8

@@ -4,6 +4,7 @@ from receiver.domain.alerts.reports import percent
 from receiver.web.pages.wording.events import (
     Superseded,
     Tale,
+    fits_into_link,
     silence_url,
     span_url,
     superseded,
@@ -23,6 +24,7 @@ from receiver.web.pages.wording.kinds import (
     SUMMED_UP,
     TOPICS,
     TROUBLES,
+    counted,
     many,
 )
 from receiver.web.pages.wording.records import FACTS, Fact, facts
@@ -52,9 +54,11 @@ __all__ = [
     "brief",
     "called",
     "clock",
+    "counted",
     "duration",
     "exactly",
     "facts",
+    "fits_into_link",
     "is_seen",
     "many",
     "named_servers",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from attrs import frozen
 
@@ -15,7 +15,15 @@ from receiver.web.pages.wording.kinds import KINDS, OF_TOOLS
 from receiver.web.pages.wording.texts import names, worded
 from receiver.web.pages.wording.times import duration, exactly
 
-__all__ = ["Superseded", "Tale", "silence_url", "span_url", "superseded", "tale"]
+__all__ = [
+    "Superseded",
+    "Tale",
+    "fits_into_link",
+    "silence_url",
+    "span_url",
+    "superseded",
+    "tale",
+]
 
 
 @frozen(kw_only=True)
@@ -77,6 +85,11 @@ def span_url(
     found += [] if is_grouped else [("grouped", "false")]
     found += [("query", query)] if query else []
     return f"timeline?{urlencode(found)}"
+
+
+def fits_into_link(text: str) -> bool:
+    """Whether the text of a filter can be read again, and takes little room in many URLs."""
+    return text.isprintable() and len(quote_plus(text)) <= _LONGEST_QUERY
 
 
 def tale(event: Event) -> Tale:
@@ -233,3 +246,6 @@ _WITHOUT_CHANGES = {
     EventKind.NODE,
     EventKind.NODE_LEFT,
 }
+
+_LONGEST_QUERY = 200
+"""How many bytes the text of a filter may have in a URL that a page has many times."""

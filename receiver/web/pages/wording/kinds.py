@@ -19,6 +19,7 @@ __all__ = [
     "SUMMED_UP",
     "TOPICS",
     "TROUBLES",
+    "counted",
     "many",
 ]
 
@@ -49,6 +50,22 @@ STATES = {
 def many(kind: EventKind, number: int = 2) -> str:
     """What happened to this number of servers, such as `are late`, to stand beneath the number."""
     return KINDS[kind] if number == 1 else _MANY.get(kind, KINDS[kind])
+
+
+def counted(kind: EventKind, number: int, more: str = "") -> str:
+    """
+    How often something happened, such as `4 went down`.
+
+    Between the number and a text in `KINDS` that is a heading, such as `tools changed`, stands a
+    multiplication sign, since it is not the number of tools.
+
+    Args:
+        kind: What happened.
+        number: How often.
+        more: What stands behind the number, such as `+` if it may have happened more often.
+    """
+    sign = " \N{MULTIPLICATION SIGN}" if kind in _HEADINGS else ""
+    return f"{number:,}{more}{sign} {many(kind, number)}"
 
 
 OF_TOOLS = {
@@ -145,6 +162,7 @@ SUMMED_UP = frozenset(
         EventKind.CAPABILITIES_CHANGED,
         EventKind.TOOLS_CHANGED,
         EventKind.STAGE_CHANGED,
+        EventKind.UPDATED,
     }
 )
 """The kinds of events of which `tale_of_many` says what became what, if it knows the details."""
@@ -159,9 +177,26 @@ _MANY = {
     EventKind.NODE_LEFT: "are no longer nodes",
     EventKind.FLAPPING: "are flapping",
     EventKind.DELETED: "were forgotten",
+    EventKind.FLEET_SILENT: "mass outages",
     EventKind.SILENCED: "are silenced",
+    EventKind.ACKNOWLEDGED: "alarms acknowledged",
+    EventKind.UNDELIVERED: "messages not delivered",
 }
 """What a kind of event says of several servers, where that is not the text in `KINDS`."""
+
+_HEADINGS = frozenset(
+    {
+        EventKind.CAPABILITIES_CHANGED,
+        EventKind.TOOLS_CHANGED,
+        EventKind.STAGE_CHANGED,
+        EventKind.UPDATED,
+        EventKind.COPIES,
+        EventKind.CONFLICT,
+        EventKind.REFUSED_WRITE,
+        EventKind.LABELLED,
+    }
+)
+"""The kinds of events whose text in `KINDS` is a heading, which cannot follow a number."""
 
 BY_IMPORTANCE = (
     EventKind.FLEET_SILENT,

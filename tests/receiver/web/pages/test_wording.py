@@ -529,6 +529,14 @@ def test_sentence_about_several_servers_is_in_the_plural() -> None:
     assert "went down" == wording.many(EventKind.DOWN)
 
 
+def test_headings_are_counted_with_a_sign() -> None:
+    assert "1 is late" == wording.counted(EventKind.LATE, 1)
+    assert "5,000+ are late" == wording.counted(EventKind.LATE, 5000, "+")
+    assert "50 \N{MULTIPLICATION SIGN} tools changed" == wording.counted(
+        EventKind.CAPABILITIES_CHANGED, 50
+    )
+
+
 def test_every_kind_of_event_has_a_sentence() -> None:
     for kind in EventKind:
         assert wording.tale(Event(kind=kind, at=NOW, server_id="s")).says

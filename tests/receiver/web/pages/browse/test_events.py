@@ -58,6 +58,32 @@ def test_recent_events_are_those_of_one_day(receiver: httpx.Client, clock: Clock
     assert [("joined the fleet", "24 h ago")] == events(receiver, "/server/acme_web-1")
 
 
+def test_news_of_a_filtered_list_lead_to_the_timeline_of_its_servers(
+    receiver: httpx.Client,
+) -> None:
+    for n in range(5):
+        stage = "staging" if n else "production"
+        beat = messages.heartbeat(server_id=f"s{n}", odoo_stage=stage)
+        receiver.post("/heartbeat", json=beat).raise_for_status()
+
+    few = receiver.get("/?query=stage:staging")
+    for n in range(14):
+        beat = messages.heartbeat(server_id="s1", odoo_stage="staging", odoo_version=f"{n}.0")
+        receiver.post("/heartbeat", json=beat).raise_for_status()
+    many = news(receiver.get("/?query=stage:staging").text)
+
+    assert "Of the servers that match the filters" in news(few.text)
+    assert 'href="timeline?query=stage%3Astaging">Show all' in news(few.text)
+    (group,) = re.findall(r'href="([^"]+)"><b>4 servers</b>', news(few.text))
+    opened = receiver.get(urljoin(str(few.url), html.unescape(group))).text
+    assert 4 == opened.count('<span class="says">joined the fleet')
+    (older,) = re.findall(r'href="([^"]+)">Older events', many)
+    assert older.startswith("timeline?query=stage%3Astaging&amp;cursor=")
+    for query in ({}, {"query": f"-label:{'a' * 250}"}):  # nothing, or too long for the links
+        assert 'href="timeline">Show all' in news(receiver.get("/", params=query).text)
+    assert "Of the servers that match" not in receiver.get("/").text
+
+
 @pytest.mark.both_databases
 def test_timeline_groups_events_by_day_and_page(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat(heartbeat_interval_seconds=86400 * 7)
@@ -186,6 +212,8 @@ def test_rebuilt_server_and_its_successor_link_to_each_other(
     superseded = receiver.get("/server/acme_web-1").text
     assert re.search('rebuilt or moved: <a href="../server/acme_web-2".*noticed', superseded)
     assert "<title>acme: superseded" in superseded
+    parts = re.findall('id="(superseded|labels-and-note|past)"', superseded)
+    assert ["superseded", "labels-and-note", "past"] == parts
     for page in (superseded, receiver.get("/?state=superseded").text):
         assert '<span class="state superseded"' in page
         assert '<span class="state late"' not in page

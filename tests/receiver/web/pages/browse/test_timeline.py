@@ -220,6 +220,29 @@ def test_servers_are_called_and_found_by_their_databases(
     assert ["registered"] == kinds(receiver, "query=stage:staging")
 
 
+def test_what_changed_with_many_servers_is_told_in_their_line(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    servers = [f"s{n}" for n in range(8)]
+    fleet.beat(*servers, heartbeat_interval_seconds=3600)
+    later(clock, fleet, 120)
+    fleet.beat(*servers, heartbeat_interval_seconds=60)
+
+    newest, *_ = groups(receiver.get("/timeline").text)
+
+    assert "8 servers details changed Heartbeat interval 1 h → 1 min" in newest
+
+
+def test_id_beside_a_database_does_not_repeat_its_name(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    fleet.beat("acme_web-1", "acme_", "copy", database="acme")
+
+    page = receiver.get("/timeline?grouped=false").text
+
+    assert ["acme_", "copy", "web-1"] == sorted(re.findall("</a> <small><bdi>([^<]+)<", page))
+
+
 def test_timeline_filter_that_matches_nothing_or_is_invalid_is_explained(
     receiver: httpx.Client, fleet: Watched
 ) -> None:

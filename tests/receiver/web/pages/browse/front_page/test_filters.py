@@ -78,7 +78,7 @@ def test_state_tiles_count_and_link_to_their_servers(receiver: httpx.Client, clo
     assert ">2 servers found<" in receiver.get("/?state=up").text
     assert 'href="./?query=state%3Aup"' in page
     narrowed = receiver.get("/?stage=dev&sort=-last_seen").text
-    assert {**NONE, "All that match": "1", "Up": "1"} == tiles(narrowed)
+    assert {**NONE, "Matching": "1", "Up": "1"} == tiles(narrowed)
     assert "All servers" in tiles(receiver.get("/?state=up").text)
     assert 'href="./?query=stage%3Adev+state%3Aup&amp;sort=-last_seen"' in narrowed
 
@@ -140,7 +140,7 @@ def test_servers_without_a_stage_are_counted_and_found(receiver: httpx.Client) -
 
     assert {"No stage": "2", "production": "1"} == facet(receiver.get("/").text, "stage")
     assert ["says none", "says nothing"] == listed(receiver, "/?stage=")
-    assert {**NONE, "All that match": "2", "Up": "2"} == tiles(page)
+    assert {**NONE, "Matching": "2", "Up": "2"} == tiles(page)
     assert ">2 servers found<" in page
     assert 'href="./" aria-current="true"><bdi>No stage<' in page
     assert 'name="query" value="stage:none"' in page
@@ -223,7 +223,7 @@ def test_stage_with_a_long_name_is_counted_and_found(
     assert has_link is (f'href="./?query=stage%3A{long}"' in every)
     assert f"<bdi>{'s' * 59}…</bdi>" in every
     assert ">1 server found<" in one
-    assert {**NONE, "All that match": "1", "Up": "1"} == tiles(one)
+    assert {**NONE, "Matching": "1", "Up": "1"} == tiles(one)
     assert "sha256" not in every + one
 
 
@@ -262,6 +262,11 @@ def test_search_and_filters_can_be_removed_one_by_one(receiver: httpx.Client) ->
 
 NONE = dict.fromkeys(("Down or late", "Up", "New", "Late", "Down"), "0")
 """The tiles of states in which no server is."""
+
+
+def news(page: str) -> str:
+    """The part of the front page with what is new."""
+    return page[page.index('id="news"') :]
 
 
 def tiles(page: str) -> dict[str, str]:
