@@ -235,7 +235,7 @@ def test_twins_link_to_each_other(receiver: httpx.Client, clock: Clock) -> None:
 
     wait_until(lambda: 'id="twin"' in page())
     assert '<a href="../server/copy_web-2"' in page()
-    assert "has a twin" in receiver.get("/").text
+    assert "</a> <small>has a twin</small>" in receiver.get("/").text
 
 
 def timeline_of(receiver: httpx.Client, path: str) -> list[str]:
