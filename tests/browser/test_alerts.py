@@ -195,7 +195,12 @@ def add_rule(page: Page, channel_id: str) -> None:
     page.get_by_role("link", name="Add a rule").click()
     page.get_by_label("Name").fill("Production")
     page.get_by_label("Servers").fill("stage:production,none")
-    page.get_by_role("checkbox", name="Flapping is flapping").check()
+    expect(page.get_by_role("checkbox", name="Rebuilt")).to_be_hidden()
+    page.get_by_text("What happens once:").click()
+    expect(page.get_by_role("checkbox", name="Rebuilt")).to_be_visible()
+    page.get_by_role(
+        "checkbox", name="Flapping falls silent and comes back, again and again"
+    ).check()
     page.get_by_label("Through the channel").select_option(channel_id)
     page.get_by_label("After, in minutes").fill("10")
     page.get_by_label("Again every").fill("120")

@@ -81,6 +81,20 @@ def test_who_lacks_a_tool_is_found_in_three_clicks(reader: Reader, fleet: httpx.
     expect(lacking).to_have_attribute("href", re.compile(r"query=stage%3Astaging\+-tool%3A"))
 
 
+@pytest.mark.parametrize("path", ["/tools", "/versions"])
+def test_narrow_screen_leaves_out_what_says_nothing(
+    reader: Reader, fleet: httpx.Client, path: str
+) -> None:
+    page = reader.open(path, width=1440)
+    nothing = page.locator("td.nil").first
+    expect(nothing).to_be_visible()
+
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    expect(nothing).to_be_hidden()
+    expect(page.locator("tbody td:not(.nil)").first).to_be_visible()
+
+
 def test_drift_leads_to_a_comparison(reader: Reader, fleet: httpx.Client) -> None:
     register(fleet, "acme", tool("sale_order_000", title="Order 0", description="It was."))
     page = reader.open("/tools")

@@ -493,6 +493,17 @@ def test_pages_have_no_serious_accessibility_violation(
     reader.expect_complaint("400")
 
 
+def test_help_is_closed_without_scrolling_on_a_small_screen(reader: Reader) -> None:
+    page = reader.open(width=390, height=600)
+
+    page.get_by_role("button", name="Help").click()
+    close = page.get_by_role("button", name="Close")
+    expect(close).to_be_in_viewport(ratio=1)
+    close.click()
+
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
 def test_keyboard_reaches_everything(reader: Reader, receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     page = reader.open()

@@ -1,5 +1,7 @@
 """The pictures of the past and the wallboard in a browser."""
 
+from itertools import pairwise
+
 import httpx
 from playwright.sync_api import expect
 
@@ -29,6 +31,35 @@ def test_history_can_be_read_by_everybody(
     assert fits(narrow)
     assert [] == serious(narrow)
     assert "owned" not in (page.title(), narrow.title())
+
+
+def test_pictures_are_in_line_and_the_names_below_them_do_not_touch(
+    reader: Reader, receiver: httpx.Client, clock: Clock
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    clock.advance(60)
+    wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 2)
+    page = reader.open("/history")
+    places = "found => found.map(each => each.getBoundingClientRect()).filter(each => each.width)"
+
+    for period in ("day", "week", "quarter"):
+        page.goto(f"{reader.url}/history?period={period}")
+        for width in (1440, 1024, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            names = page.locator("#picture-trouble .times text").evaluate_all(
+                f"found => ({places})(found).map(each => [each.left, each.right])"
+            )
+            (card,) = page.locator("#picture-trouble").evaluate_all(
+                f"found => ({places})(found).map(each => [each.left, each.right])"
+            )
+            edges = [card[0], *(each for name in names for each in name), card[1]]
+            assert sorted(edges) == edges, (period, width)
+            assert min(b[0] - a[1] for a, b in pairwise(names)) > 3, (period, width)
+        page.set_viewport_size({"width": 1440, "height": 900})
+        tops = page.locator(".area").evaluate_all(
+            f"found => ({places})(found).map(each => each.top)"
+        )
+        assert tops[0::2] == tops[1::2], period
 
 
 def test_wall_fits_on_a_screen_that_is_not_high(

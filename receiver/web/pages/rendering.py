@@ -444,6 +444,7 @@ def _make_templates() -> Jinja2Templates:
         DAY=DAY,
         WEEK=WEEK,
         ALARMS=wording.ALARMS,
+        HINTS=wording.HINTS,
         NAMED_SERVERS=wording.NAMED_SERVERS,
         REACHES=wording.REACHES,
         SECOND=timedelta(seconds=1),

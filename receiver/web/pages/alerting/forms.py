@@ -97,7 +97,8 @@ def _shown(
             about=sheet.about,
             channels=await found.calls.read(found.store.alerts.channels),
             refused=refused,
-            KINDS_TO_TELL=_KINDS_TO_TELL,
+            LASTING_KINDS=sorted(LASTING),
+            OTHER_KINDS=sorted(TELLABLE - LASTING),
         )
 
     async def show_again(request: Request, fields: Fields, refused: Refusal) -> Response:
@@ -352,5 +353,3 @@ def _moment(text: str | None, zone: str) -> str | None:
 
 
 _LONGEST_ERROR = 200  # a cookie holds it
-_KINDS_TO_TELL = sorted(TELLABLE, key=lambda kind: (kind not in LASTING, kind))
-"""The kinds of alarms, those that last first."""

@@ -195,7 +195,7 @@ def _up(found: Figures, period: Period, now: tuple[int, int]) -> Picture:
         name="servers",
         title="Up",
         says=f"Now {now[0]:,} of {now[1]:,} servers. "
-        f"On average {first} in the first bar that is known, {last} in the last one.",
+        f"On average {first} in the first known bar, {last} in the last.",
         measure=f"average of {_SLOT[period]}",
         stack=stack(_STACKED, [None if hour is None else mean(hour) for hour in hours]),
         legend=[Entry(state, state) for state in _STACKED],
@@ -220,7 +220,7 @@ def _heartbeats(found: Figures, period: Period) -> Picture:
     came, away, missed = numbers(found.whole)
     lost = _lost(found.whole)
     hours = [slot.hour for slot in found.slots]
-    share = "" if lost is None else f": {wording.percent(1 - lost)} of them came"
+    share = "" if lost is None else f": {wording.percent(1 - lost)} came"
     return Picture(
         name="heartbeats",
         title="Heartbeats",
@@ -230,7 +230,7 @@ def _heartbeats(found: Figures, period: Period) -> Picture:
         legend=[
             Entry("came", "written", int(came)),
             Entry("away", "turned away by the receiver", int(away)),
-            Entry("missed", "missed by servers that were late or down", round(missed)),
+            Entry("missed", "missed by late or down servers", round(missed)),
         ],
         heads=["Written", "Turned away", "Missed", "Counted"],
         rows=_rows(
@@ -365,7 +365,7 @@ _FIELDS = (
         name="stages",
         title="Stages",
         read=lambda hour: hour.stages,
-        unknown="without stage",
+        unknown="no stage",
     ),
     Field(
         name="odoo",

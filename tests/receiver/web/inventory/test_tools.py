@@ -261,6 +261,7 @@ def test_unknown_tool_has_a_404(fleet: httpx.Client) -> None:
     assert "No server offers a tool" in shown.text
     assert "There is no such tool" in shown.text
     assert 'href="./tools">Show all tools' in shown.text
+    assert 'aria-current="page">Tools</a>' in shown.text
     assert "<b>thing" not in shown.text
 
 

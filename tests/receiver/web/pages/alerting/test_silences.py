@@ -17,6 +17,7 @@ from alerting import fill
 from form_filling import fault
 from receiver.domain.filter_text import FilterText
 from receiver.web.pages.silenced import Silenced, Window
+from receiver.web.pages.wording import HINTS
 from server_records import server_record
 
 

@@ -74,6 +74,7 @@ def test_outage_is_one_problem_and_leads_to_its_servers(
     assert "What nobody was told of 12 servers are down s00, s01, s02 and 9 more" in alerts
     assert 1 == alerts.count("Add a channel")
     assert "No alarm is open" in alerts
+    assert "Alarms begin when a rule asks for them, and there is no rule yet." in alerts
     assert "Nothing is alarming" not in alerts
     assert "12 of 12 staging" in outage
     assert "3 hosts" in outage

@@ -71,6 +71,24 @@ def test_admin_makes_a_key(
     assert f"made a key for agents, '{key['id']}'" in audit[0]
 
 
+def test_list_of_keys_says_what_they_write_and_marks_what_expires_soon(
+    receiver: httpx.Client, held: KeyOfEachScope, clock: Clock
+) -> None:
+    admin = bearer(held.tokens["admin"])
+    for name, day in {"soon": "2026-02-02", "later": "2026-12-31"}.items():
+        asked = {"name": name, "scope": "agent", "expires_at": f"{day}T00:00:00Z"}
+        receiver.post("/keys", json=asked, headers=admin).raise_for_status()
+    clock.advance(20 * 3600)  # more than half of the time of the first one
+
+    signed_in(receiver, held.tokens["admin"])
+    page = receiver.get("/keyring").text
+
+    found = re.findall(r'<small( class="differs")?><time[^>]*>until ([^<]+)<', page)
+    assert {"2026-02-02": ' class="differs"', "2026-12-31": ""} == {day: how for how, day in found}
+    assert '<td data-label="Servers">all</td>' in page
+    assert '<td data-label="Last used">never</td>' in page
+
+
 def test_page_of_a_new_key_shows_the_path_that_it_opens(
     receiver: httpx.Client, held: KeyOfEachScope
 ) -> None:
