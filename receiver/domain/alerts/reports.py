@@ -110,6 +110,16 @@ class DatabaseWeek:
         """How often the database went down within the week."""
         return self.counts.events.get(EventKind.DOWN.value, 0)
 
+    @property
+    def is_uneventful(self) -> bool:
+        """
+        Whether the database was available all the time, and nothing else happened to it.
+
+        That it came to the fleet within the week does not count: `Report.news` tells it.
+        """
+        happened = self.down or self.rebuilt or self.upgraded or self.counts.alarms
+        return self.availability == 1 and not (self.is_gone or happened)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "server_id": self.counts.server_id,
@@ -187,6 +197,16 @@ class Report:
         return [line for line in self.lines if not line.is_gone and _or_all(line.availability) < 1]
 
     @property
+    def eventful(self) -> list[DatabaseWeek]:
+        """The lines that tell more than that the database was available, in their order."""
+        return [line for line in self.lines if not line.is_uneventful]
+
+    @property
+    def uneventful(self) -> list[DatabaseWeek]:
+        """The lines of databases that were available all the time, and nothing else happened."""
+        return [line for line in self.lines if line.is_uneventful]
+
+    @property
     def news(self) -> dict[str, list[DatabaseWeek]]:
         """
         The lines of databases that came, went, were rebuilt or were upgraded within the week.
@@ -221,12 +241,12 @@ class Report:
             f"{self._days(zone)}, times in {zone}.",
             f"{_count(self.listed, 'database')}, {_count(self.alarms, 'alarm')}.",
             "Available: {} of the time; in the week before: {}.".format(*shares),
-            *(f"{label} ({len(lines)}): {_names(lines)}" for label, lines in self.news.items()),
+            *(f"{label} ({len(lines):,}): {_names(lines)}" for label, lines in self.news.items()),
         ]
         if self.poor:
             parts += ["", "Least available:", *map(_sentence, self.poor[:_MOST_LINES])]
         if len(self.poor) > _MOST_LINES:
-            parts.append(f"and {len(self.poor) - _MOST_LINES} more below 100%")
+            parts.append(f"and {len(self.poor) - _MOST_LINES:,} more below 100%")
         if link is not None:
             parts += ["", link]
         return "\n".join(parts)
@@ -301,7 +321,7 @@ def _names(lines: Sequence[DatabaseWeek]) -> str:
         return "none"
     first = ", ".join(safe(line.name) for line in lines[:_MOST_NAMES])
     rest = len(lines) - _MOST_NAMES
-    return f"{first} and {rest} more" if rest > 0 else first
+    return f"{first} and {rest:,} more" if rest > 0 else first
 
 
 def _sentence(line: DatabaseWeek) -> str:

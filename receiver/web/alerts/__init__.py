@@ -1,1 +1,1 @@
-"""Alerts over HTTP: channels, rules, silences, alarms and deliveries; and badges."""
+"""Alerts over HTTP: channels, rules, silences, alarms, deliveries, the report; and badges."""

@@ -1,5 +1,5 @@
 """
-The HTTP API of alerts: channels, rules, silences, alarms and deliveries.
+The HTTP API of alerts: channels, rules, silences, alarms, deliveries and the weekly report.
 
 A channel is a place to which messages are sent, such as a chat or a webhook. A rule says which
 events of which servers are told through which channel. An event that a rule matches begins an
@@ -24,7 +24,7 @@ from receiver.domain.cursors import write_event_cursor
 from receiver.domain.keys import Power
 from receiver.web import openapi
 from receiver.web.admin_api import decoded_json, must_hold_a_key
-from receiver.web.alerts import answers, changes
+from receiver.web.alerts import answers, changes, reports
 from receiver.web.alerts.answers import (
     alarm_json,
     channel_json,
@@ -94,6 +94,7 @@ def routes() -> list[Guarded]:
             or_file(list_deliveries, deliveries_file),
             describes=described(_LIST_DELIVERIES),
         ),
+        *reports.routes(),
     ]
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from markupsafe import escape
 
+from receiver.domain.alerts.reports import DatabaseWeek
 from receiver.domain.grouping.problems import Problem, Trouble
 from receiver.domain.grouping.timeline import Group
 from receiver.domain.queries import RecordedEvent
@@ -33,9 +34,12 @@ __all__ = [
     "SHOWN_LABELS",
     "SHOWN_NODES",
     "fitting",
+    "fitting_calm",
+    "fitting_changed",
     "fitting_events",
     "fitting_problems",
     "fitting_servers",
+    "fitting_weeks",
     "html_bytes",
     "lines_bytes",
 ]
@@ -55,6 +59,10 @@ NEWS_BYTES = 8_500
 
 EVENTS_BYTES = 90_000
 """About how many bytes of HTML the events on a page of events may take."""
+
+_WEEKS_BYTES = 70_000
+_CALM_BYTES = 20_000
+_CHANGED_BYTES = 2_500
 
 
 def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
@@ -92,6 +100,25 @@ def fitting_problems(problems: Sequence[Problem], *, most: int) -> Sequence[Prob
     places = [*first.values(), *(n for n in range(len(problems)) if n not in first.values())]
     fit = fitting(places[:most], lambda place: _problem_bytes(problems[place]), _PROBLEMS_BYTES)
     return [problems[place] for place in sorted(fit)]
+
+
+def fitting_weeks(lines: Sequence[DatabaseWeek]) -> Sequence[DatabaseWeek]:
+    """
+    As many of the first lines of a weekly report as fit into its table, by the size of their HTML.
+
+    Returns at least one line, unless `lines` is empty.
+    """
+    return fitting(lines, lambda line: 400 + _week_bytes(line), _WEEKS_BYTES)
+
+
+def fitting_calm(lines: Sequence[DatabaseWeek]) -> Sequence[DatabaseWeek]:
+    """As many of the first lines of a weekly report as can be named beneath its table."""
+    return fitting(lines, _week_bytes, _CALM_BYTES)
+
+
+def fitting_changed(lines: Sequence[DatabaseWeek]) -> Sequence[DatabaseWeek]:
+    """As many of the first lines of a weekly report as can be named of those that changed."""
+    return fitting(lines, _week_bytes, _CHANGED_BYTES)
 
 
 def lines_bytes(lines: Iterable[RecordedEvent | Group], names: Mapping[str, str]) -> int:
@@ -161,6 +188,11 @@ def _problem_bytes(problem: Problem) -> int:
     texts += map(called, named)
     tags = 1400 if len(problem.servers) > 1 else 750
     return tags + html_bytes(texts) + _link_bytes(record.server_id for record in named)
+
+
+def _week_bytes(line: DatabaseWeek) -> int:
+    """About how many bytes the link to the database of a line of a weekly report takes."""
+    return html_bytes([line.name]) + _link_bytes([line.counts.server_id])
 
 
 def _link_bytes(ids: Iterable[str]) -> int:

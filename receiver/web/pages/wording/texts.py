@@ -69,7 +69,7 @@ def stages(found: Sequence[tuple[str, int]], totals: Mapping[str, int] | None = 
         for (stage, number), text in zip(found, texts, strict=True)
     ]
     more = len(counted) - _MAX_STAGES
-    return ", ".join(counted[:_MAX_STAGES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(counted[:_MAX_STAGES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _part(number: int, total: int) -> str:
@@ -97,7 +97,7 @@ def worded(value: Any) -> str:
 def names(texts: Sequence[str]) -> str:
     """The first five texts, with commas between them, and how many more there are."""
     first = ", ".join(map(shown, texts[:_MAX_NAMES]))
-    return f"{first} and {len(texts) - _MAX_NAMES} more" if len(texts) > _MAX_NAMES else first
+    return f"{first} and {len(texts) - _MAX_NAMES:,} more" if len(texts) > _MAX_NAMES else first
 
 
 _MAX_NAMES = 5

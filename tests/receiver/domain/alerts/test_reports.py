@@ -145,6 +145,30 @@ def test_control_characters_of_names_are_replaced_in_the_report_text() -> None:
     assert "New (1): a�Gone (9): �b" in text(line(hostile, registered=1))
 
 
+@pytest.mark.parametrize(
+    ("found", "is_uneventful"),
+    [
+        (line(), True),
+        (line(registered=1), True),
+        (line(availability=0.999), False),
+        (line(availability=None), False),
+        (line(down=1), False),
+        (line(rebuilt=1), False),
+        (line(upgraded=1), False),
+        (line(alarms=1), False),
+        (line(is_listed=False), False),
+    ],
+)
+def test_report_tells_databases_to_which_nothing_happened_from_the_others(
+    found: DatabaseWeek, *, is_uneventful: bool
+) -> None:
+    made = report(found)
+
+    assert ([], [found]) == (
+        (made.eventful, made.uneventful) if is_uneventful else (made.uneventful, made.eventful)
+    )
+
+
 def test_report_title_names_both_years_of_a_week_that_spans_two() -> None:
     end = datetime(2026, 1, 3, tzinfo=timezone.utc)
 
