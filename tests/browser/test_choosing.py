@@ -15,11 +15,16 @@ def test_bar_and_rows_show_what_is_chosen(reader: Reader, receiver: httpx.Client
     says = page.locator("#ticked")
     whole = page.get_by_role("checkbox", name="of this list")
     rows = page.locator("tr:has(input.pick:checked)")
+    forget, compare = (
+        page.get_by_role("button", name=name, exact=True) for name in ("Forget", "Compare two")
+    )
     expect(says).to_have_text("With those ticked:")
+    expect(forget).to_be_disabled()
 
     for name in ("db00", "db07"):
         page.get_by_role("checkbox", name=f"Choose {name}").check()
     expect(says).to_have_text("2 are chosen:")
+    expect(compare).to_be_enabled()
     plain, ticked = (
         page.locator(f'[data-key="server-{each}"]').evaluate(
             "each => getComputedStyle(each).backgroundColor"
@@ -29,6 +34,8 @@ def test_bar_and_rows_show_what_is_chosen(reader: Reader, receiver: httpx.Client
     assert plain != ticked
     whole.check()
     expect(says).to_have_text("All 60 are chosen:")
+    expect(forget).to_be_enabled()
+    expect(compare).to_be_disabled()
     expect(rows).to_have_count(50)
     assert [] == serious(page)
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a", database="a new one"))

@@ -86,7 +86,6 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
     page = reader.open(SERVER, java_script_enabled=java_script_enabled)
     sign_in(page, held["admin"])
 
-    page.get_by_text("Add labels or a note").click()
     page.get_by_role("textbox", name="Note").fill("Call Ann first")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#notice")).to_have_text("The labels and the note were saved.")

@@ -43,7 +43,7 @@ def test_outage_appears_leads_to_what_happened_and_goes(
     assert fits(narrow)
 
     page.get_by_role("link", name="What happened").click()
-    expect(page.locator(".says")).to_have_text(["went down", "are late", "joined the fleet"])
+    expect(page.locator(".says")).to_have_text(["went down", "became late", "joined the fleet"])
     expect(page.locator(".who").first).to_have_text("4 servers")
     assert [] == serious(page)
     page.go_back()

@@ -74,7 +74,7 @@ class Breakdown:
         owners: The ids of the keys that the filter names; None stands for no key.
         unwanted_owners: The ids of the keys that the filter excludes; None stands for no key.
         labels: For each label how many servers of databases with it match the filter, apart from
-            what that says of labels. Labels of few servers may be missing if there are very many.
+            the labels that it wants. Labels of few servers may be missing if there are very many.
         hidden: How many servers match the filter, apart from its states, that lists leave out
             because they are nodes or superseded, by the value of `Filter.state`.
     """
@@ -102,6 +102,8 @@ class Breakdown:
         values: dict[str, Counter[str]] = {name: Counter() for name in _OF_GROUPS}
         values["label"] = Counter(self.labels)
         for alike in self.groups:
+            if alike.profile.toolset in self.offering_unwanted:
+                continue  # nor are its other tools counted: a filter by them would not find it
             failed = [name for name, accepted in accepts.items() if not accepted(alike)]
             if len(failed) > 1:
                 continue
@@ -149,10 +151,7 @@ class Breakdown:
                 (not matching.key or each.profile.owner in self.owners)
                 and each.profile.owner not in self.unwanted_owners
             ),
-            "tool": lambda each: (
-                (not matching.capability or each.profile.toolset in self.offering)
-                and each.profile.toolset not in self.offering_unwanted
-            ),
+            "tool": lambda each: not matching.capability or each.profile.toolset in self.offering,
         }
         attributes = {name: _ATTRIBUTES.get(name, name) for name in accepted}
         return {

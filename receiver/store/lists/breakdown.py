@@ -81,13 +81,12 @@ def _hidden(connection: Connection, conditions: Conditions) -> Mapping[str, int]
 
 def _labels(connection: Connection, matching: Filter, conditions: Conditions) -> Mapping[str, int]:
     """
-    How many servers have each label, of those that match apart from their labels.
+    How many servers have each label, of those that match apart from the labels that are wanted.
 
     Of `_MOST_LABELS` labels at most, those that the most servers have, and of those that the filter
     names.
     """
-    without = tuple(each for each in matching.without if each[0] != "label")
-    others = evolve(matching, label=(), without=without)
+    others = evolve(matching, label=())
     if others != matching:
         conditions = conditions_of(others, connection=connection)
     counted = apply_conditions(_LABELS, conditions, wide=True)

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from contract import FleetError
 from receiver.domain.errors import Refusal, StoreUnavailable
-from receiver.domain.filter_text import FilterText
+from receiver.domain.filter_text import NAMES, FilterText
 from receiver.domain.keys import Power
 from receiver.service.availability import WINDOWS, History
 from receiver.service.fleet import Sighting
@@ -328,7 +328,7 @@ def server_url(server_id: str, *, of: str = "server", call: str = "", **query: s
     return f"{path}?{urlencode(query)}" if query else path
 
 
-def _label_url(label: str) -> str:
+def label_url(label: str) -> str:
     """The URL of the list of the servers with a label, relative to the home page."""
     return f"?{urlencode({'query': str(FilterText(label=(label,)))})}"
 
@@ -444,6 +444,7 @@ def _make_templates() -> Jinja2Templates:
         DAY=DAY,
         WEEK=WEEK,
         ALARMS=wording.ALARMS,
+        FILTER_NAMES=NAMES,
         HINTS=wording.HINTS,
         NAMED_SERVERS=wording.NAMED_SERVERS,
         REACHES=wording.REACHES,
@@ -454,7 +455,7 @@ def _make_templates() -> Jinja2Templates:
         TOPICS=wording.TOPICS,
         TROUBLES=wording.TROUBLES,
         LABELS=_LABELS,
-        label_url=_label_url,
+        label_url=label_url,
         server_url=server_url,
         silence_url=wording.silence_url,
         span_url=wording.span_url,

@@ -17,7 +17,7 @@ from receiver.domain.queries import NODE, SUPERSEDED
 from receiver.web.pages.browse.view import ListView
 from receiver.web.pages.wording import brief
 
-__all__ = ["Group", "Tile", "Value", "facet_groups", "tiles"]
+__all__ = ["Group", "Tile", "Value", "facet_groups", "suggestion", "tiles"]
 
 
 @frozen(kw_only=True)
@@ -50,9 +50,10 @@ class Value:
     Attributes:
         text: The value; "" for servers without a value, such as without a stage.
         label: What people see.
-        count: How many servers have the value, of those that match the filters for other names. If
-            the filters exclude it, how many match without it; None if they exclude other values of
-            the same name, too, so that this one has no number of its own.
+        count: How many servers have the value, of those that match the filters for other names and
+            have no value that the filters exclude. If the filters exclude the value itself, how
+            many match without it; None if they exclude other values of the same name, too, so that
+            this one has no number of its own.
         link: A link to the list with the value added to the filters, or removed if it is one of
             them; None if the link would be too long.
         without: A link to the list without the servers that have the value; None if the filters
@@ -165,6 +166,34 @@ def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> lis
     ]
 
 
+def suggestion(counts: Counts, view: ListView) -> tuple[str, str] | None:
+    """
+    What somebody may have meant by a filter that finds no server: its text, and a link to the list.
+
+    A value that no server has becomes the most frequent value of its name that contains it, such as
+    `stage:production` for `stage:prod`, and a word that is a state or a stage becomes a filter by
+    that. None if nothing is like it.
+
+    Args:
+        counts: How many servers have which value, of those that match the filters for other names.
+        view: What the page shows, which is no server.
+    """
+    meant = view.text
+    for name, numbers in counts.values.items():
+        for value in getattr(view.text, name):
+            like = most_frequent(numbers, value)
+            if value and like and value not in numbers:
+                meant = meant.toggled(name, value).toggled(name, like[0][0])
+    for name, known in (("state", _STATES), ("stage", _STAGES)):
+        for word in meant.words:
+            if word.lower() in known:
+                rest = [each for each in meant.words if each != word]
+                wanted = (*getattr(meant, name), word.lower())
+                meant = meant.changed("words", rest).changed(name, wanted)
+    link = None if meant == view.text else _link(view, str(meant))
+    return None if link is None else (str(meant), link)
+
+
 def _by_name(keys: Keyring, numbers: Mapping[str, int]) -> Mapping[str, int]:
     """The numbers of servers by the names of keys, or by the ids of keys that share a name."""
     names = Counter(key.name for key in keys)
@@ -263,6 +292,9 @@ _LABELS = {
     "key": "Key",
 }
 _STATES = [*(each.value for each in _TILES), State.LEFT.value, SUPERSEDED, NODE]
+_STAGES = ("production", "staging", "development")
+"""The stages of Odoo.sh."""
+
 _MOST_SHOWN = 8
 """How many values of a name are shown at most, beside those that the filter names."""
 

@@ -14,7 +14,7 @@ from receiver.domain.queries import EventFilter, Order
 from receiver.service.fleet import Fleet, Overview
 from receiver.service.problems.silences import urgency
 from receiver.web.context import Services, Visitor, services, visitor
-from receiver.web.pages.browse.facets import facet_groups, tiles
+from receiver.web.pages.browse.facets import facet_groups, suggestion, tiles
 from receiver.web.pages.browse.lines import News, news_of
 from receiver.web.pages.browse.notes import shown_notes
 from receiver.web.pages.browse.problems import problems_of
@@ -62,7 +62,7 @@ async def fleet_page(request: Request) -> Response:
         "fleet.html",
         status=400 if view.error else 200,
         SHOWN_LABELS=SHOWN_LABELS,
-        may_select=who.may_manage,
+        may_select=who.may_manage and not view.error,
         list_text=str(view.text),
         LONGEST_TEXT=MAX_LENGTH,
         SHOWN_NODES=SHOWN_NODES,
@@ -137,6 +137,7 @@ def _numbers(found: Services, view: ListView, seen: Overview, who: Visitor) -> d
         "tiles": tiles(counts, view),
         "stage_totals": seen.breakdown.stages() if _counts_all(view.text) else None,
         "groups": facet_groups(counts, view, keys=keys),
+        "meant": None if counts.total else suggestion(counts, view),
     }
 
 

@@ -1,8 +1,8 @@
 """The page on which the labels and the note of a database are changed."""
 
 from functools import partial
-from typing import Any
 
+from attrs import evolve
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
@@ -10,10 +10,11 @@ from starlette.routing import BaseRoute
 from receiver.domain.databases import LONGEST_NOTE, Relabelling, labels_in
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
+from receiver.web import cookies
 from receiver.web.context import services
 from receiver.web.databases.labels import annotation_of, relabel
 from receiver.web.pages.form_handlers import Fields, form
-from receiver.web.pages.rendering import PageRoute, answer, redirect, server_url
+from receiver.web.pages.rendering import PageRoute, answer, label_url, redirect, server_url
 from receiver.web.routing import with_ids_in_query
 
 __all__ = ["routes"]
@@ -53,13 +54,15 @@ async def _shown(request: Request, fields: Fields | None, refused: Refusal | Non
 
 async def _change(request: Request, fields: Fields) -> RedirectResponse:
     server_id = request.path_params["server_id"]
-    asked: dict[str, Any] = {
-        "labels": labels_in(fields.get("labels", "")),
-        "note": fields.get("note", ""),
-    }
-    await relabel(request, [server_id], Relabelling.of(asked), seen=fields.get("seen"))
-    page = server_url(server_id)
-    return redirect(request, f"/{page}", notice="The labels and the note were saved.")
+    asked = Relabelling.of(
+        {"labels": labels_in(fields.get("labels", "")), "note": fields.get("note", "")}
+    )
+    await relabel(request, [server_id], asked, seen=fields.get("seen"))
+    notice = cookies.Notice(text="The labels and the note were saved.")
+    if asked.labels:
+        label = asked.labels[0]
+        notice = evolve(notice, link=label_url(label), label=f"All with {label}")
+    return redirect(request, f"/{server_url(server_id)}", notice=notice)
 
 
 async def _shown_again(request: Request, fields: Fields, refused: Refusal) -> Response:

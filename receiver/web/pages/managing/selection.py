@@ -190,16 +190,15 @@ async def choose(request: Request) -> Response:
 
     The field `do` of the form says what to do, or the parameter `do` of the URL: by that a button
     is about all servers that match, also when some are ticked. For two servers to be compared,
-    redirect to the page that compares them. If too few servers are chosen, redirect to the list,
-    which says so.
+    redirect to the page that compares them, and for one of them to the page that asks for the
+    other. If too few servers are chosen, redirect to the list, which says so.
     """
     selection = await _read(request)
     name = selection.fields.get("do") or request.query_params.get("do", "")
     if name == "compare":
-        if len(selection.ids) != 2:
+        if len(selection.ids) not in (1, 2):
             return redirect(request, selection.list_path, notice="Tick the two servers to compare.")
-        one, two = selection.ids
-        return redirect(request, f"/compare?{urlencode({'a': one, 'b': two})}")
+        return redirect(request, f"/compare?{urlencode([*zip('ab', selection.ids, strict=False)])}")
     if name not in _DEEDS:
         raise Refusal(400, "invalid_form", "The form does not say what to do.")
     if selection.is_empty:

@@ -66,7 +66,7 @@ addButtons();
 
 const number = new Intl.NumberFormat("en");
 
-// Says in the bar how many servers its buttons are about.
+// Says in the bar how many servers its buttons are about, and lets those be pressed that fit.
 function tellChosen() {
   const bar = document.getElementById("ticked");
   if (!bar) return;
@@ -77,6 +77,9 @@ function tellChosen() {
   const which = all.checked && count > 1 ? `All ${number.format(count)} are` : `${number.format(count)} ${count === 1 ? "is" : "are"}`;
   const text = count ? `${which} chosen:` : "With those ticked:";
   if (bar.textContent !== text) bar.textContent = text;
+  for (const button of document.querySelectorAll("#selection button[name=do]")) {
+    button.disabled = button.value === "compare" ? all.checked || count < 1 || count > 2 : !count;
+  }
 }
 
 document.addEventListener("change", ({ target }) => {

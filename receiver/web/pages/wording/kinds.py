@@ -49,7 +49,7 @@ STATES = {
 
 
 def many(kind: EventKind, number: int = 2) -> str:
-    """What happened to this number of servers, such as `are late`, to stand beneath the number."""
+    """What happened to this number of servers, such as `are back`, to stand beneath the number."""
     return KINDS[kind] if number == 1 else _MANY.get(kind, KINDS[kind])
 
 
@@ -87,7 +87,7 @@ KINDS = {
     EventKind.TOOLS_CHANGED: "tool descriptions changed",
     EventKind.STAGE_CHANGED: "stage changed",
     EventKind.UPDATED: "details changed",
-    EventKind.LATE: "is late",
+    EventKind.LATE: "became late",
     EventKind.DOWN: "went down",
     EventKind.RECOVERED: "is back",
     EventKind.REBUILT: "was rebuilt",
@@ -169,7 +169,6 @@ SUMMED_UP = frozenset(
 """The kinds of events of which `tale_of_many` says what became what, if it knows the details."""
 
 _MANY = {
-    EventKind.LATE: "are late",
     EventKind.RECOVERED: "are back",
     EventKind.UPGRADED: "were upgraded",
     EventKind.REBUILT: "were rebuilt",

@@ -130,7 +130,10 @@ def test_admin_writes_labels_and_a_note_on_a_page(receiver: httpx.Client) -> Non
 
     assert (303, "../../server/acme_web-1") == (done.status_code, done.headers["location"])
     shown = person.get(PAGE).text
-    assert "The labels and the note were saved." in shown
+    assert (
+        'The labels and the note were saved.</bdi> <a href="../?query=label%3Agold">'
+        "All with gold</a>" in shown
+    )
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
     assert "<script>alert" not in shown
     (link,) = re.findall(r'href="([^"]+)"><bdi>customer:acme</bdi>', shown)

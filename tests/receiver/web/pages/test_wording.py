@@ -258,7 +258,7 @@ def test_fact_formats_the_value_of_a_field(
                 ],
             ),
         ),
-        ("late", {"last_seen": "2026-01-31T12:00:00Z"}, Tale(says="is late", more=[])),
+        ("late", {"last_seen": "2026-01-31T12:00:00Z"}, Tale(says="became late", more=[])),
         ("down", {"last_seen": "2026-01-31T12:00:00Z"}, Tale(says="went down", more=[])),
         ("recovered", {"away_seconds": 301.5}, Tale(says="is back after 5 min 1 s", more=[])),
         ("rebuilt", {"superseded_by": "b"}, Tale(says="was rebuilt", more=[], other="b")),
@@ -525,13 +525,13 @@ def lines_of(kind: EventKind, alike: list[Alike]) -> list[tuple[str, str]]:
 
 
 def test_sentence_about_several_servers_is_in_the_plural() -> None:
-    assert "are late" == wording.many(EventKind.LATE)
+    assert "are back" == wording.many(EventKind.RECOVERED)
     assert "went down" == wording.many(EventKind.DOWN)
 
 
 def test_headings_are_counted_with_a_sign() -> None:
-    assert "1 is late" == wording.counted(EventKind.LATE, 1)
-    assert "5,000+ are late" == wording.counted(EventKind.LATE, 5000, "+")
+    assert "1 became late" == wording.counted(EventKind.LATE, 1)
+    assert "5,000+ became late" == wording.counted(EventKind.LATE, 5000, "+")
     assert "50 \N{MULTIPLICATION SIGN} tools changed" == wording.counted(
         EventKind.CAPABILITIES_CHANGED, 50
     )

@@ -17,7 +17,7 @@ from servers import Clock, wait_until
 def test_silent_server_is_down_on_both_pages(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat()
     receiver.post("/heartbeat", json=beat)
-    wait_until(lambda: is_told_later(receiver, clock, "is late"))
+    wait_until(lambda: is_told_later(receiver, clock, "became late"))
     wait_until(lambda: is_told_later(receiver, clock, "went down"))
 
     fleet, server = receiver.get("/").text, receiver.get("/server/acme_web-1").text
@@ -197,7 +197,7 @@ def test_rebuilt_server_and_its_successor_link_to_each_other(
     old = messages.heartbeat(database_uuid="u")
     new = {**old, "server_id": "acme_web-2", "hostname": "web-2"}
     receiver.post("/heartbeat", json=old)
-    wait_until(lambda: is_told_later(receiver, clock, "is late"))
+    wait_until(lambda: is_told_later(receiver, clock, "became late"))
     receiver.post("/heartbeat", json=new)
     wait_until(lambda: listed(receiver, "/") == ["acme_web-2"])
 

@@ -44,3 +44,45 @@ def test_fleet_without_keys_has_none_to_choose(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim())
 
     assert 'data-key="facet-key"' not in receiver.get("/").text
+
+
+@pytest.mark.parametrize(
+    ("query", "meant"),
+    [
+        ("stage:PROD", "stage:production"),
+        ("odoo:19", "odoo:19.0"),
+        ("tool:invoice stage:production", "stage:production tool:invoice_post"),
+        ("down Production", "stage:production state:down"),
+        ("state:late down", "state:down,late"),
+        ("stage:demo", None),
+        ("nobody", None),
+    ],
+)
+def test_filter_that_finds_nothing_leads_to_one_that_is_like_it(
+    receiver: httpx.Client, query: str, meant: str | None
+) -> None:
+    fleet = [
+        messages.heartbeat(server_id="a", odoo_stage="production", capabilities=["invoice_post"]),
+        messages.heartbeat(server_id="b", odoo_stage="staging", capabilities=["sale_order"]),
+    ]
+    receiver.post("/heartbeats", json=fleet).raise_for_status()
+
+    page = receiver.get("/", params={"query": query}).text
+
+    found = re.findall(r'<a id="meant" href="([^"]+)"><bdi>(.*?)</bdi></a>', page)
+    assert [meant] == [text for _, text in found] or (meant, found) == (None, [])
+    for link, text in found:
+        assert text == httpx.QueryParams(link.partition("?")[2])["query"]
+
+
+@pytest.mark.both_databases
+def test_labels_beside_one_that_is_excluded_are_counted_without_it(receiver: httpx.Client) -> None:
+    labels = {"a": ["gold"], "b": ["gold", "eu"], "c": ["eu"], "d": []}
+    for server_id, wanted in labels.items():
+        receiver.post("/heartbeat", json=messages.slim(server_id=server_id)).raise_for_status()
+        receiver.patch(f"/servers/{server_id}/labels", json={"add": wanted or ["x"]})
+
+    page = receiver.get("/?query=-label:gold").text
+
+    counts = re.findall(r'<li data-key="label-.*?<bdi>(.*?)</bdi>.*?class="n">(\d+)<', page)
+    assert {"gold": "2", "eu": "1", "x": "1"} == dict(counts)

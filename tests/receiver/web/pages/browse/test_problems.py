@@ -82,7 +82,7 @@ def test_outage_is_one_problem_and_leads_to_its_servers(
     listed, happened = re.findall(r'class="leads">.*?href="([^"]+)".*?href="([^"]+)"', page)[0]
     assert 12 == receiver.get(html.unescape(listed)).text.count('<tr data-key="server-s')
     events = receiver.get(html.unescape(happened).replace("./", "/", 1)).text
-    assert ["went down", "are late", "joined the fleet"] == re.findall(
+    assert ["went down", "became late", "joined the fleet"] == re.findall(
         r"<b>12 servers</b>.*?<span class=\"says\">([^<]+)<", events, re.DOTALL
     )
     assert "From: 2026-01-31 11:55:00 UTC" in plain(events)
@@ -476,10 +476,10 @@ def test_news_of_a_large_outage_count_all_of_its_events(
 
     sums = re.search(r'<p class="sums">(.*?)</p>', page, re.DOTALL)
     assert sums is not None
-    assert "1 mass outage 600 went down 600 are late 601 joined the fleet 1,802 events" == plain(
+    assert "1 mass outage 600 went down 600 became late 601 joined the fleet 1,802 events" == plain(
         sums[1]
     )
     groups = re.findall(r'<p class="who">(.*?)</p>.*?class="says">(.*?)<', page, re.DOTALL)
-    assert ["600 servers went down", "399+ servers are late"] == [
+    assert ["600 servers went down", "399+ servers became late"] == [
         f"{plain(who)} {says}" for who, says in groups
     ]

@@ -60,7 +60,7 @@ def test_mass_outage_leads_to_the_servers_that_it_counts(
     link = re.search(r'href="([^"]+)">Show which servers<', page.text)
     assert link is not None
     which = receiver.get(urljoin(str(page.url), html.unescape(link[1]))).text
-    assert ["is late"] * 6 == says(which)
+    assert ["became late"] * 6 == says(which)
 
 
 def test_timeline_without_grouping_shows_each_event(receiver: httpx.Client, fleet: Watched) -> None:

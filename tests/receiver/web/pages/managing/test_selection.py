@@ -252,7 +252,10 @@ def test_two_servers_are_compared(fleet: Fleet) -> None:
 
     assert (303, "./compare?a=a1&b=b1") == (two.status_code, two.headers["location"])
     one = fleet.send("/selection", {"server": ["a1"], "do": "compare"})
-    assert "Tick the two servers to compare." == fleet.notice(one, "./")
+    assert (303, "./compare?a=a1") == (one.status_code, one.headers["location"])
+    for ids in ([], ["a1", "b1", HOSTILE]):
+        others = fleet.send("/selection", {"server": ids, "do": "compare"})
+        assert "Tick the two servers to compare." == fleet.notice(others, "./")
 
 
 def test_selection_form_keeps_the_filters_of_the_list(fleet: Fleet) -> None:
