@@ -15,7 +15,8 @@ import messages
 from alert_calls import new_channel
 from alert_forms import goes_down
 from form_filling import title
-from servers import Clock
+from receiver.web.pages.alerting import report
+from servers import Clock, wait_until
 
 
 @pytest.mark.both_databases

@@ -9,6 +9,7 @@ from alert_calls import new_channel
 from alert_forms import fields_of, notice, only, post
 from form_filling import fault, title
 from receiver.domain.alerts.values import TELLABLE
+from receiver.web.pages.wording import HINTS
 
 
 @pytest.mark.both_databases

@@ -16,9 +16,7 @@ from alert_values import silence as a_silence
 from alerting import fill
 from form_filling import fault
 from receiver.domain.filter_text import FilterText
-from receiver.web.pages.alerting import report
 from receiver.web.pages.silenced import Silenced, Window
-from receiver.web.pages.wording import HINTS
 from server_records import server_record
 
 

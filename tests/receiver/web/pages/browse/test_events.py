@@ -254,3 +254,8 @@ def is_told_later(receiver: httpx.Client, clock: Clock, what: str) -> bool:
     """Whether the front page shows an event ten seconds later."""
     clock.advance(10)
     return what in [said for said, _ in events(receiver, "/")]
+
+
+def news(page: str) -> str:
+    """The part of the front page with what is new."""
+    return page[page.index('id="news"') :]

@@ -267,11 +267,6 @@ NONE = dict.fromkeys(("Down or late", "Up", "New", "Late", "Down"), "0")
 """The tiles of states in which no server is."""
 
 
-def news(page: str) -> str:
-    """The part of the front page with what is new."""
-    return page[page.index('id="news"') :]
-
-
 def tiles(page: str) -> dict[str, str]:
     """The number on each tile."""
     tile = r'<span class="label">([^<]+)</span>\s*<span class="number">([^<]+)<'
