@@ -68,6 +68,25 @@ def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
     return applied
 
 
+def assert_tallied(store: SqlStore) -> None:
+    """Assert that the table `tallies` has the numbers of the servers, and no others."""
+    with store.transactions.read() as connection:
+        counted, tallied, left = (
+            [tuple(row) for row in connection.execute(text(statement))]
+            for statement in (_COUNTED, _TALLIED, _LEFT)
+        )
+    assert counted == tallied
+    assert [] == left
+
+
+_COUNTED = "SELECT profile, rank, count(*) FROM servers GROUP BY profile, rank ORDER BY 1, 2"
+_TALLIED = """
+SELECT profile, rank, sum(number) FROM tallies
+GROUP BY profile, rank HAVING sum(number) <> 0 ORDER BY 1, 2
+"""
+_LEFT = "SELECT profile FROM tallies WHERE profile NOT IN (SELECT id FROM profiles)"
+
+
 def at_once(*jobs: Callable[[], object]) -> None:
     """Run the jobs in threads that start at the same time."""
     barrier = Barrier(len(jobs))

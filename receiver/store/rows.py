@@ -1,5 +1,6 @@
 """The rows of `servers`: caches them, reads and locks them, and writes them and their indexes."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from sys import getsizeof
@@ -22,6 +23,7 @@ from receiver.store.indexes import (
     drop_search_texts,
     write_profiles,
     write_search_texts,
+    write_tallies,
 )
 from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
 
@@ -248,7 +250,9 @@ def write_rows(
     dialect: Dialect, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
 ) -> None:
     """
-    Insert or update whole rows, and what `facets`, `profiles` and `search_texts` have of them.
+    Insert or update whole rows, and what the tables have of them by which lists find servers.
+
+    These are `facets`, `profiles`, `tallies` and `search_texts`.
 
     Args:
         dialect: The dialect of the database.
@@ -276,11 +280,22 @@ def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Ch
     if removed:
         dialect.remove_index_entries(connection, removed)
     others = [each for each in changes if each.profile != each.old_profile]
+    left = [each.old_profile for each in others if each.old_profile is not None]
     if others:
-        left = [each.old_profile for each in others if each.old_profile is not None]
         write_profiles(connection, [each.profile for each in others], left)
+    write_tallies(dialect, connection, _tallied(changes), left)
     texts = {each.after.server_id: each.search_text for each in changes if each.search_text}
     write_search_texts(dialect, connection, texts)
+
+
+def _tallied(changes: Iterable[Change]) -> Mapping[tuple[int, int], int]:
+    """By the id of a profile and a rank, how many servers more have both after changes."""
+    found: Counter[tuple[int, int]] = Counter()
+    for each in changes:
+        found[each.profile.id, rank_of(each.after.record).value] += 1
+        if each.before is not None and each.old_profile is not None:
+            found[each.old_profile.id, rank_of(each.before.record).value] -= 1
+    return found
 
 
 def profile_of_row(row: Row) -> Profile:
@@ -289,14 +304,19 @@ def profile_of_row(row: Row) -> Profile:
 
 
 def delete_rows(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
-    """Delete rows, and what `facets`, `profiles` and `search_texts` have of them."""
+    """Delete rows, and what `facets`, `profiles`, `tallies` and `search_texts` have of them."""
     gone = sorted(rows, key=lambda row: row.server_id)
     ids = [row.server_id for row in gone]
     entries = [entry for row in gone for entry in sorted(index_entries(row))]
     dialect.remove_index_entries(connection, entries)
     connection.execute(_DELETE, {"ids": ids})
     drop_search_texts(connection, ids)
-    drop_profiles(connection, map(profile_of_row, gone))
+    left = [*map(profile_of_row, gone)]
+    drop_profiles(connection, left)
+    lost = Counter(
+        (profile.id, rank_of(row.record).value) for profile, row in zip(left, gone, strict=True)
+    )
+    write_tallies(dialect, connection, {place: -number for place, number in lost.items()}, left)
 
 
 def write_heartbeats(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:

@@ -270,6 +270,7 @@ class Transactions:
             _refuse(migrations.applied(connection), is_start=True)
             migrations.upgrade(connection)
         self.dialect.forget_old_commits(connection)
+        self.dialect.gather_tallies(connection)
 
 
 def _refuse(versions: list[str], cause: Exception | None = None, *, is_start: bool = False) -> None:

@@ -15,7 +15,7 @@ from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 from sinks import HttpSink, http_sink
 from statements import shared_statements
-from watched import Watched, have_patience
+from watched import Watched, assert_tallied, have_patience
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -147,9 +147,14 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def fleet(store: SqlStore) -> Watched:
-    """The servers of the store, with a clock and sweeps that a test controls."""
-    return Watched(store)
+def fleet(store: SqlStore) -> Iterator[Watched]:
+    """
+    The servers of the store, with a clock and sweeps that a test controls.
+
+    Whatever the test has done with them, the database has counted them in the end.
+    """
+    yield Watched(store)
+    assert_tallied(store)
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ class Breakdown:
     unwanted_owners: Collection[str | None] = frozenset()
     labels: Mapping[str, int] = field(factory=dict)
     hidden: Mapping[str, int] = field(factory=dict)
+    _counted: dict[object, Counts] = field(factory=dict, init=False, eq=False, repr=False)
 
     def count(self, matching: Filter, *, lapsed: Collection[str] = ()) -> Counts:
         """
@@ -97,6 +98,15 @@ class Breakdown:
             lapsed: The ids of keys that were revoked or have expired. Their servers are not counted
                 by state, because they cannot send, and so their state says nothing.
         """
+        key = matching, frozenset(lapsed)
+        counts = self._counted.get(key)
+        if counts is None:
+            counts = self._count(matching, lapsed)
+            self._counted.clear()  # one is enough: whoever looks again looks at the same
+            self._counted[key] = counts
+        return counts
+
+    def _count(self, matching: Filter, lapsed: Collection[str]) -> Counts:
         accepts = self._accepted(matching)
         total = 0
         values: dict[str, Counter[str]] = {name: Counter() for name in _OF_GROUPS}

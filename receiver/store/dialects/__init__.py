@@ -39,10 +39,13 @@ class Dialect(Protocol):
         reading: The SQLAlchemy execution options of a transaction that only reads. With them all of
             its queries see the database as it was at one moment.
         reading_once: The execution options for a single query.
+        writer: A name for what writes to the database by this object: for rows that no other
+            transaction writes to meanwhile.
     """
 
     reading: Mapping[str, Any]
     reading_once: Mapping[str, Any]
+    writer: str
 
     def create_engine(self, url: URL) -> Engine:
         """
@@ -177,6 +180,15 @@ class Dialect(Protocol):
 
     def forget_old_commits(self, connection: Connection) -> None:
         """Delete the numbers that `record_commit` stored more than a day ago, in any process."""
+
+    def gather_tallies(self, connection: Connection) -> None:
+        """
+        Move the numbers in `tallies` that other processes have written into rows of this one.
+
+        Otherwise each process that ever ran would have rows there. Rows to which another
+        transaction is writing stay as they are. Does nothing on SQLite, where all processes write
+        to the same rows.
+        """
 
     def lock_out_writers(self, connection: Connection) -> None:
         """

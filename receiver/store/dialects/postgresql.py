@@ -66,7 +66,7 @@ class Postgresql:
     reading_once: Mapping[str, Any] = MappingProxyType({"isolation_level": "AUTOCOMMIT"})
 
     def __init__(self) -> None:
-        self._writer = uuid4().hex
+        self.writer = uuid4().hex
 
     def create_engine(self, url: URL) -> Engine:
         engine = create_engine(
@@ -176,17 +176,20 @@ class Postgresql:
         connection.execute(select(func.pg_notify(CHANNEL, "")))
 
     def record_commit(self, connection: Connection, number: int) -> Identity:
-        found = connection.execute(_RECORD_COMMIT, {"writer": self._writer, "batch": number})
+        found = connection.execute(_RECORD_COMMIT, {"writer": self.writer, "batch": number})
         return _identity(*found.one())
 
     def was_committed(self, connection: Connection, number: int) -> bool:
         # Both statements wait while the broken transaction still holds the lock of the row.
-        connection.execute(_ENSURE_RECORD, {"writer": self._writer})
-        last = connection.execute(_LAST_COMMIT, {"writer": self._writer}).scalar_one()
+        connection.execute(_ENSURE_RECORD, {"writer": self.writer})
+        last = connection.execute(_LAST_COMMIT, {"writer": self.writer}).scalar_one()
         return bool(last == number)
 
     def forget_old_commits(self, connection: Connection) -> None:
         connection.execute(_FORGET_OLD_COMMITS)
+
+    def gather_tallies(self, connection: Connection) -> None:
+        connection.execute(_GATHER_TALLIES, {"writer": self.writer})
 
     def lock_out_writers(self, connection: Connection) -> None:
         # Each transaction of a receiver writes its number here before it commits.
@@ -312,7 +315,7 @@ _UPDATE_DUE = _update(DUE_COLUMNS)
 
 _entries = _given_rows(*facets.columns)
 _LOCK_AS_WRITER = text(
-    "LOCK TABLE servers, facets, profiles, search_texts, events, catalogues, toolsets "
+    "LOCK TABLE servers, facets, profiles, tallies, search_texts, events, catalogues, toolsets "
     "IN ROW EXCLUSIVE MODE"
 )
 
@@ -328,6 +331,19 @@ _ADD_TOOLSET = text(
     "ON CONFLICT (id) DO UPDATE SET id = excluded.id"
 ).bindparams(bindparam("hashes", type_=postgresql.ARRAY(BigInteger)))
 _REMOVE_ENTRIES = delete(facets).where(*(each == _entries.c[each.name] for each in facets.columns))
+
+_GATHER_TALLIES = text("""
+WITH others AS (
+    SELECT profile, rank, writer FROM tallies WHERE writer <> :writer FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM tallies USING others
+    WHERE tallies.profile = others.profile AND tallies.rank = others.rank
+        AND tallies.writer = others.writer
+    RETURNING tallies.profile, tallies.rank, tallies.number
+)
+INSERT INTO tallies (profile, rank, writer, number)
+SELECT profile, rank, :writer, sum(number) FROM gone GROUP BY profile, rank HAVING sum(number) <> 0
+""")
 
 _IDENTITY = (
     text("(SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version)"),

@@ -47,6 +47,7 @@ class Sqlite:
 
     reading: Mapping[str, Any] = MappingProxyType({})  # each transaction sees one snapshot
     reading_once: Mapping[str, Any] = reading
+    writer = ""  # only one transaction writes at a time
 
     def __init__(self, url: URL) -> None:
         self._version: int | None = None
@@ -168,6 +169,9 @@ class Sqlite:
 
     def forget_old_commits(self, connection: Connection) -> None:
         """Do nothing, because `record_commit` writes nothing on SQLite."""
+
+    def gather_tallies(self, connection: Connection) -> None:
+        """Do nothing, because all processes write to the same rows."""
 
     def lock_out_writers(self, connection: Connection) -> None:
         """Do nothing, because the transaction already holds the write lock of the file."""

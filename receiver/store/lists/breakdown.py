@@ -1,6 +1,8 @@
 """The SQL that counts servers in groups that are alike, for the numbers beside filters."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from attrs import evolve
@@ -25,34 +27,79 @@ from receiver.store.indexes.conditions import (
     conditions_of,
     is_owned,
 )
-from receiver.store.tables import facets, keys, offers_one_of, profiles, servers, toolsets
+from receiver.store.tables import (
+    among,
+    facets,
+    keys,
+    offers_one_of,
+    profiles,
+    servers,
+    tallies,
+    toolsets,
+)
 
-__all__ = ["take_breakdown"]
+__all__ = ["Breakdowns"]
+
+Tallies = Sequence[Any]
+"""How many servers have which profile and rank: the id of the profile, the rank, the number."""
 
 
-def take_breakdown(connection: Connection, matching: Filter, conditions: Conditions) -> Breakdown:
+class Breakdowns:
     """
-    Count servers in groups with the same rank (mostly the state) and the same profile.
+    Counts servers in groups with the same rank (mostly the state) and the same profile.
 
-    A profile is what servers have in common: stage, versions, network, key and tools. From the
-    groups `Breakdown.count` computes how many servers match the filter, and how many would if it
-    had another value for one of these. So what the filter says of rank and profile is ignored here,
-    and only its other conditions limit which servers are counted. Labels are in no profile, and are
-    counted apart.
-
-    Args:
-        connection: A connection to read with.
-        matching: The filter.
-        conditions: The conditions of the filter, as `conditions_of` returns them.
+    The last breakdown without a filter is kept, and returned again as long as the database has the
+    same numbers: a large fleet has thousands of groups, and most pages are without a filter.
     """
-    ranks = {*LISTED, Rank.LEFT, *ranks_wanted(matching)}
-    # All ranks are read, for it takes longer to look at the rank of each server than of each group.
-    rows = connection.execute(_groups(*conditions.of_servers) if conditions.of_servers else _GROUPS)
-    groups = [
-        Alike(Profile(*profile), Rank(rank), number)
-        for rank, number, *profile in rows
-        if rank in ranks
+
+    def __init__(self) -> None:
+        self._last: tuple[object, Breakdown] | None = None
+
+    def take(self, connection: Connection, matching: Filter, conditions: Conditions) -> Breakdown:
+        """
+        Count servers in groups that are alike.
+
+        A profile is what servers have in common: stage, versions, network, key and tools. From the
+        groups `Breakdown.count` computes how many servers match the filter, and how many would if
+        it had another value for one of these. So what the filter says of rank and profile is
+        ignored here, and only its other conditions limit which servers are counted. Labels are in
+        no profile, and are counted apart.
+
+        Args:
+            connection: A connection to read with, in a transaction that sees one moment.
+            matching: The filter.
+            conditions: The conditions of the filter, as `conditions_of` returns them.
+        """
+        query = _counted(*conditions.of_servers) if conditions.of_servers else _TALLIES
+        tallied = connection.execute(query).all()
+        labels = _labels(connection, matching, conditions)
+        if not conditions.are_none:
+            return _breakdown(connection, matching, conditions, tallied, labels)
+        key = tallied, labels, conditions.ranks
+        last = self._last
+        if last is None or last[0] != key:
+            last = key, _breakdown(connection, matching, conditions, tallied, labels)
+            self._last = last
+        return last[1]
+
+
+def _breakdown(
+    connection: Connection,
+    matching: Filter,
+    conditions: Conditions,
+    tallied: Tallies,
+    labels: Mapping[str, int],
+) -> Breakdown:
+    """The breakdown for a filter: with `tallied`, the servers that meet its other conditions."""
+    ids = {"ids": sorted({profile for profile, *_ in tallied})}
+    known = {number: Profile(*columns) for number, *columns in connection.execute(_PROFILES, ids)}
+    every = [
+        Alike(known[profile], Rank(rank), number)
+        for profile, rank, number in tallied
+        if profile in known
     ]
+    ranks = {*LISTED, Rank.LEFT, *ranks_wanted(matching)}
+    groups = [each for each in every if each.rank in ranks]
     excluded = dict(matching.without)
     return Breakdown(
         groups=groups,
@@ -61,19 +108,28 @@ def take_breakdown(connection: Connection, matching: Filter, conditions: Conditi
         offering_unwanted=_offering(connection, excluded.get("capability", ())),
         owners=_owners(connection, matching.key),
         unwanted_owners=_owners(connection, excluded.get("key", ())),
-        labels=_labels(connection, matching, conditions),
-        hidden=_hidden(connection, conditions),
+        labels=labels,
+        hidden=_hidden(every) if conditions.are_none else _hidden_of(connection, conditions),
     )
 
 
-def _hidden(connection: Connection, conditions: Conditions) -> Mapping[str, int]:
-    """
-    How many servers that lists leave out are nodes or superseded, by the value of `Filter.state`.
+def _hidden(groups: Iterable[Alike]) -> Mapping[str, int]:
+    """How many servers are nodes or superseded, by the value of `Filter.state`."""
+    found: Counter[str] = Counter()
+    for each in groups:
+        if each.rank in _HIDDEN:
+            found[each.rank.state] += each.number
+    return found
 
-    They must match what the filter says besides states. The index that begins with the rank finds
-    them, so that this costs nothing for the servers that lists show.
+
+def _hidden_of(connection: Connection, conditions: Conditions) -> Mapping[str, int]:
     """
-    wanted = evolve(conditions, ranks=(Rank.NODE, Rank.SUPERSEDED))
+    How many servers that meet conditions are nodes or superseded, whatever these say of ranks.
+
+    The index that begins with the rank finds them, so that this costs nothing for the servers that
+    lists show.
+    """
+    wanted = evolve(conditions, ranks=_HIDDEN)
     query = select(servers.c.rank, func.count()).group_by(servers.c.rank)
     rows = connection.execute(apply_conditions(query, wanted, wide=False))
     return {Rank(rank).state: number for rank, number in rows}
@@ -89,14 +145,29 @@ def _labels(connection: Connection, matching: Filter, conditions: Conditions) ->
     others = evolve(matching, label=())
     if others != matching:
         conditions = conditions_of(others, connection=connection)
-    counted = apply_conditions(_LABELS, conditions, wide=True)
-    often = counted.order_by(func.count().desc(), facets.c.value).limit(_MOST_LABELS)
+    if conditions.are_none:
+        often = _often_of_all(frozenset(conditions.ranks), _MOST_LABELS)
+    else:
+        often = _often(conditions, _MOST_LABELS)
     found = {row.value: row.number for row in connection.execute(often)}
     named = {*matching.label, *dict(matching.without).get("label", ())} - {*found}
     if len(found) == _MOST_LABELS and named:
+        counted = apply_conditions(_LABELS, conditions, wide=True)
         rows = connection.execute(counted.where(facets.c.value.in_(sorted(named))))
         found |= {row.value: row.number for row in rows}
     return found
+
+
+@lru_cache(maxsize=100)
+def _often_of_all(ranks: frozenset[Rank], most: int) -> Select[Any]:
+    """The query for the most frequent labels of all servers with one of some ranks, made once."""
+    return _often(Conditions(ranks=ranks, of_profiles=(), of_servers=()), most)
+
+
+def _often(conditions: Conditions, most: int) -> Select[Any]:
+    """The query for the most frequent labels of the servers that meet conditions."""
+    counted = apply_conditions(_LABELS, conditions, wide=True)
+    return counted.order_by(func.count().desc(), facets.c.value).limit(most)
 
 
 def _tools(connection: Connection, groups: Sequence[Alike]) -> Mapping[int, Sequence[str]]:
@@ -126,17 +197,25 @@ def _owners(connection: Connection, values: Collection[str]) -> frozenset[str | 
     return frozenset([*found, *([None] if "" in values else [])])
 
 
-def _groups(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """How many of the servers that meet conditions have which rank and profile."""
-    query = select(servers.c.profile, servers.c.rank, func.count().label("number"))
-    groups = query.where(*conditions).group_by(servers.c.profile, servers.c.rank).subquery()
-    columns = [profiles.c[name] for name in Profile._fields]
-    return select(groups.c.rank, groups.c.number, *columns).join(
-        profiles, profiles.c.id == groups.c.profile
-    )
+def _counted(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """How many of the servers that meet conditions have which profile and rank."""
+    query = select(servers.c.profile, servers.c.rank, func.count()).where(*conditions)
+    return query.group_by(servers.c.profile, servers.c.rank)
 
 
-_GROUPS = _groups()
+_number = func.sum(tallies.c.number)
+_TALLIES = (
+    select(tallies.c.profile, tallies.c.rank, _number)
+    .group_by(tallies.c.profile, tallies.c.rank)
+    .having(_number != 0)
+    .order_by(tallies.c.profile, tallies.c.rank)
+)
+"""How many servers have which profile and rank, of all servers."""
+
+_PROFILES = select(profiles.c.id, *(profiles.c[name] for name in Profile._fields)).where(
+    among(profiles.c.id, "ids")
+)
+_HIDDEN = (Rank.NODE, Rank.SUPERSEDED)
 
 _DIGEST = "sha256:"  # what stands in the index for a label that begins like that
 

@@ -25,6 +25,7 @@ from receiver.domain.queries import (
 from receiver.domain.rows import is_of_catalogue
 from receiver.store.catalogues import Candidates, candidates, read_tools
 from receiver.store.lists import (
+    Breakdowns,
     ServerList,
     apply_conditions,
     apply_filter,
@@ -32,7 +33,6 @@ from receiver.store.lists import (
     numbers_owned,
     on_wall,
     reachable,
-    take_breakdown,
     troubled,
     wall_counts,
 )
@@ -65,6 +65,7 @@ class ReadServers:
     def __init__(self, transactions: Transactions, cache: RowCache) -> None:
         self._transactions = transactions
         self._cache = cache
+        self._breakdowns = Breakdowns()
 
     # One server
 
@@ -149,7 +150,7 @@ class ReadServers:
                 connection=connection, cache=self._cache, matching=matching, order=order
             )
             page = found.page(asked)
-            breakdown = take_breakdown(connection, matching, found.conditions)
+            breakdown = self._breakdowns.take(connection, matching, found.conditions)
             before = 0 if page.previous is None else found.number_before(page.previous)
         return page, before, breakdown
 
@@ -162,7 +163,7 @@ class ReadServers:
         """
         with self._transactions.read() as connection:
             conditions = conditions_of(matching, connection=connection)
-            return take_breakdown(connection, matching, conditions)
+            return self._breakdowns.take(connection, matching, conditions)
 
     def count(self, matching: Filter) -> int:
         """How many servers match a filter."""

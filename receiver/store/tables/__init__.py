@@ -2,7 +2,14 @@
 
 from receiver.store.tables.columns import Key, Member, Moment, columns_of, metadata
 from receiver.store.tables.events import events, of_state, tombstones
-from receiver.store.tables.indexes import INDEXED_FIELDS, IndexEntry, facets, profiles, search_texts
+from receiver.store.tables.indexes import (
+    INDEXED_FIELDS,
+    IndexEntry,
+    facets,
+    profiles,
+    search_texts,
+    tallies,
+)
 from receiver.store.tables.keys import (
     count_of_lapsed_keys,
     is_lapsed,
@@ -57,6 +64,7 @@ __all__ = [
     "secrets",
     "servers",
     "sessions",
+    "tallies",
     "tombstones",
     "toolsets",
     "watches",

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Column, Integer, Table, Text
 
 from receiver.store.tables.columns import Key, metadata
 
-__all__ = ["INDEXED_FIELDS", "IndexEntry", "facets", "profiles", "search_texts"]
+__all__ = ["INDEXED_FIELDS", "IndexEntry", "facets", "profiles", "search_texts", "tallies"]
 
 profiles = Table(
     "profiles",
@@ -26,6 +26,28 @@ A row for each `receiver.domain.lists.profiles.Profile`: what servers that are a
 
 These are stage, versions, network, key and tools. There are few profiles, so a list that is
 filtered by these values looks first which profiles match, and then for the servers with their ids.
+"""
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column(
+        "profile",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("writer", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""
+How many servers have a profile and a rank: the sum of the numbers of all rows with both.
+
+So nobody has to count the rows of `servers`. Each transaction that changes the profile or the rank
+of servers adds to the numbers, in rows that no other process writes: a process of a receiver has
+rows of its own (`writer`), whose numbers may be negative.
 """
 
 search_texts = Table(

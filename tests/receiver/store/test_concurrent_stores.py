@@ -5,10 +5,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import Engine, event, make_url, text
 
 from contract import Heartbeat, ServerRecord
 from receiver.domain.errors import StoreUnavailable
@@ -103,6 +104,30 @@ def test_heartbeats_of_six_concurrent_writers_count_once(stores: list[SqlStore])
 
     assert sent == counts(stores[0])
     assert sent.total() > 2000
+
+
+def test_concurrent_writers_count_the_servers_that_change_come_and_go(
+    stores: list[SqlStore], postgresql_url: str
+) -> None:
+    ids = [f"s{n}" for n in range(6)]
+
+    def write(store: SqlStore, seed: int) -> None:
+        choose = random.Random(seed)
+        for _ in range(80):
+            sent = choose.sample(ids, 3)
+            version = choose.choice("abc")
+            beat = [Heartbeat(server_id=each, version=version) for each in sent]
+            store.servers.apply([Incoming(each, MOMENT) for each in beat])
+            store.servers.delete(choose.choice(ids), MOMENT)
+
+    at_once(*(partial(write, store, seed) for seed, store in enumerate(stores * 2)))
+    assert_tallied(stores[0])
+
+    stores.append(SqlStore(make_url(postgresql_url)))
+    assert_tallied(stores[0])
+    with stores[0].transactions.read() as connection:
+        writers = connection.execute(text("SELECT count(DISTINCT writer) FROM tallies"))
+        assert writers.scalar_one() <= 1
 
 
 def test_new_server_of_two_concurrent_stores_is_one_record(stores: list[SqlStore]) -> None:

@@ -56,6 +56,7 @@ def large_file(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) 
                 n=SERVERS, table=table, columns=columns, values=", ".join(values)
             )
             connection.execute(text(statement))
+        connection.execute(text(f"UPDATE tallies SET number = {SERVERS + 1} WHERE number <> 0"))
         connection.commit()
     store.close()
     return file

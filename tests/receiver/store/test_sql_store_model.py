@@ -6,6 +6,7 @@ The dict has its own implementation of the merge rules: it shares no code with t
 contract and the receiver, but the digest of tools.
 """
 
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -42,7 +43,7 @@ from strategies import (
     share_of_examples,
     texts,
 )
-from watched import hear, kept_in
+from watched import assert_tallied, hear, kept_in
 
 # Few ids, so that random messages hit the same server; sorted by code point.
 IDS = ["B", "a", "a/'b\"%", "é", "\uffee", "\U0001f40d"]
@@ -82,7 +83,7 @@ FILTERS = {
     "capability": "capabilities",
 }
 
-TABLES = ("servers", "profiles", "search_texts", "catalogues", "toolsets")
+TABLES = ("servers", "profiles", "tallies", "search_texts", "catalogues", "toolsets")
 """The tables that have nothing without servers, but for the inverted index."""
 
 Message = Heartbeat | Registration
@@ -223,7 +224,7 @@ class StoresAndADict(RuleBasedStateMachine):
         self.fleet.tools.clear()
 
         tables = (*TABLES, "facets")
-        assert [0] * 6 == self.run(*(f"SELECT count(*) FROM {name}" for name in tables))
+        assert [0] * len(tables) == self.run(*(f"SELECT count(*) FROM {name}" for name in tables))
 
     @rule(server_id=ids | texts(), n=store_numbers)
     def get(self, server_id: str, n: int) -> None:
@@ -286,6 +287,16 @@ class StoresAndADict(RuleBasedStateMachine):
         assert len({(digest, frozenset(tools)) for digest, tools in self.fleet.tools.values()}) == (
             catalogues
         )
+
+    @invariant()
+    def all_servers_are_counted(self) -> None:
+        store = self.store(self.checks)
+        expected = self.fleet.matching({})
+        counts = store.servers.breakdown(ALL_SERVERS).count(ALL_SERVERS)
+
+        assert len(expected) == counts.total
+        assert Counter(server["odoo_stage"] or "" for server in expected) == counts.values["stage"]
+        assert_tallied(store)
 
     def teardown(self) -> None:
         for store in self.stores:
