@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from contract import Event, EventKind
-from receiver.domain.grouping.timeline import Alike, Brief
+from receiver.domain.grouping.timeline import Alike, Brief, Stretch
 from receiver.domain.instants import instant, microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
 from receiver.store.dialects import Dialect
@@ -112,6 +112,8 @@ class Events:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
+        self._stretch: tuple[object, Stretch] | None = None
+        self._kinds: tuple[object, Counter[EventKind]] | None = None
 
     def page(
         self,
@@ -141,23 +143,32 @@ class Events:
             query = _newest(connection, matching, before)
             return _page(connection, query, limit, max_bytes)
 
-    def briefs(
+    def stretch(
         self, matching: EventFilter, *, before: int | None = None, limit: int
-    ) -> list[Brief]:
+    ) -> Stretch:
         """
-        The newest events that match, without their details, newest first.
+        The newest events that match, without their details.
+
+        All events since an instant are read again only if they are others than those of the last
+        call, and otherwise summed up by the database.
 
         Args:
             matching: Which events.
             before: Only events with a smaller number; None for all.
-            limit: How many events are returned at most.
+            limit: How many events there are at most.
         """
         with self._transactions.read_once() as connection:
-            query = _newest(connection, matching, before, _BRIEF).limit(limit)
-            return [
-                Brief(number, instant(at), _KINDS[kind], server_id)
-                for number, at, kind, server_id in connection.execute(query).all()
-            ]
+            since = None if before is not None else _since_alone(matching)
+            if since is None:
+                query = _newest(connection, matching, before, _BRIEF).limit(limit + 1)
+                return _stretch(connection.execute(query).all(), limit)
+            asked = {"since": microseconds(since), "limit": limit + 1}
+            summary = (limit, *connection.execute(_SUMMARY, asked).one())
+            last = self._stretch
+            if last is None or last[0] != summary:
+                rows = connection.execute(_RECENT, asked).all()
+                last = self._stretch = (limit, *_sum_up(rows)), _stretch(rows, limit)
+            return last[1]
 
     def by_ids(self, ids: Collection[int], *, max_bytes: int) -> Mapping[int, RecordedEvent]:
         """
@@ -200,13 +211,35 @@ class Events:
         Kinds without an event are left out.
         """
         with self._transactions.read_once() as connection:
-            if matching.since is not None and matching == EventFilter(since=matching.since):
-                return _kinds_since(connection, matching.since, most)
+            since = _since_alone(matching)
+            if since is not None:
+                return self._kinds_since(connection, since, most)
             newest = _matching(connection, matching, [events.c.kind]).order_by(events.c.id.desc())
             found = newest.limit(most).subquery()
             query = select(found.c.kind, func.count()).group_by(found.c.kind)
             query = query.order_by(func.count().desc(), found.c.kind)
             return Counter(dict(connection.execute(query).all()))
+
+    def _kinds_since(
+        self, connection: Connection, since: datetime, most: int
+    ) -> Counter[EventKind]:
+        """
+        How many events of each kind have happened since an instant, among the newest `most` events.
+
+        It reads the index of kinds and numbers alone, a range for each kind, and none of the
+        events; and nothing if the first and the last event are those of the last call.
+        """
+        numbers = connection.execute(_FIRST_AND_LAST, {"since": since}).one()
+        if numbers.first is None:
+            return Counter()
+        least = max(numbers.first, numbers.last - most + 1)
+        known = self._kinds
+        if known is None or known[0] != (least, numbers.last):
+            found = connection.execute(_COUNTS, {"least": least, "last": numbers.last})
+            counted = sorted((-number, kind) for kind, number in found if number)
+            kinds = Counter({EventKind(kind): -number for number, kind in counted})
+            known = self._kinds = (least, numbers.last), kinds
+        return known[1]
 
     def last_at(self, kinds: Collection[EventKind]) -> datetime | None:
         """When the last event of any of these kinds happened; None if there is no such event."""
@@ -405,6 +438,27 @@ _BRIEF: Sequence[ColumnElement[Any]] = [
 
 _KINDS = {kind.value: kind for kind in EventKind}
 
+_at = type_coerce(events.c.at, BigInteger)
+_RECENT = (
+    select(*_BRIEF)
+    .where(_at >= bindparam("since", type_=BigInteger), events.c.id >= FIRST_SINCE)
+    .order_by(events.c.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+"""The query for the newest events since the instant `since`, at most `limit`, as `_BRIEF`."""
+
+_recent = _RECENT.with_only_columns(events.c.id, _at.label("at")).subquery()
+_SUMMARY = select(
+    func.count(), func.min(_recent.c.id), func.max(_recent.c.id), func.max(_recent.c.at)
+).select_from(_recent)
+"""
+What tells whether the events of `_RECENT` are others than before.
+
+These are their number, the first and the last number of an event, and the latest time. An event
+never changes, except that the times that are in the future become those of the moment at which the
+clock was set back.
+"""
+
 _WHOLE: Sequence[ColumnElement[Any]] = columns_of(
     _Whole.__struct_fields__, events, details=cast(events.c.details, Text)
 )
@@ -418,18 +472,25 @@ def _last_of_each(kinds: frozenset[EventKind]) -> Select[Any]:
     return select(*(last.where(events.c.kind == kind).scalar_subquery() for kind in sorted(kinds)))
 
 
-def _kinds_since(connection: Connection, since: datetime, most: int) -> Counter[EventKind]:
-    """
-    How many events of each kind have happened since an instant, among the newest `most` events.
+def _since_alone(matching: EventFilter) -> datetime | None:
+    """The instant since which a filter finds all events; None if it says anything else."""
+    return matching.since if matching == EventFilter(since=matching.since) else None
 
-    It reads the index of kinds and numbers alone, a range for each kind, and none of the events.
-    """
-    numbers = connection.execute(_FIRST_AND_LAST, {"since": since}).one()
-    if numbers.first is None:
-        return Counter()
-    found = connection.execute(_COUNTS, {"least": max(numbers.first, numbers.last - most + 1)})
-    counted = sorted((-number, kind) for kind, number in found if number)
-    return Counter({EventKind(kind): -number for number, kind in counted})
+
+def _stretch(rows: Sequence[Any], limit: int) -> Stretch:
+    """The stretch of at most `limit` events, and the one after it, of rows with `_BRIEF`."""
+    briefs = [
+        Brief(number, instant(at), _KINDS[kind], server_id) for number, at, kind, server_id in rows
+    ]
+    following = briefs[limit] if len(briefs) > limit else None
+    return Stretch(briefs=briefs[:limit], following=following)
+
+
+def _sum_up(rows: Sequence[Any]) -> tuple[int | None, ...]:
+    """What `_SUMMARY` says of rows with `_BRIEF`."""
+    if not rows:
+        return 0, None, None, None
+    return len(rows), rows[-1][0], rows[0][0], max(at for _, at, *_ in rows)
 
 
 _FIRST_AND_LAST = select(
@@ -446,12 +507,16 @@ _FIRST_AND_LAST = select(
 _COUNTS = union_all(
     *(
         select(literal(kind.value).label("kind"), func.count())
-        .where(events.c.kind == kind, events.c.id >= bindparam("least", type_=Integer))
+        .where(
+            events.c.kind == kind,
+            events.c.id >= bindparam("least", type_=BigInteger),
+            events.c.id <= bindparam("last", type_=BigInteger),
+        )
         .select_from(events)
         for kind in EventKind
     )
 )
-"""How many events of each kind have a number from `least` on."""
+"""How many events of each kind have a number from `least` to `last`."""
 
 _LONGEST_CHAIN = 1000
 

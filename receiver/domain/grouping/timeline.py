@@ -6,15 +6,16 @@ next. A group covers ten minutes at most, so that what goes on all day is not on
 day.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from contract import Event, EventKind
 
-__all__ = ["Alike", "Brief", "Entry", "Group", "together"]
+__all__ = ["Alike", "Brief", "Entry", "Group", "Stretch", "together"]
 
 _TOGETHER = timedelta(minutes=1)
 _LONGEST = timedelta(minutes=10)
@@ -169,3 +170,32 @@ def together(
         )
     ]
     return sorted(found, key=lambda entry: entry.id, reverse=True), taken
+
+
+@frozen(kw_only=True, eq=False)
+class Stretch:
+    """
+    A stretch of the timeline, which remembers what was computed of it.
+
+    Attributes:
+        briefs: Its events, newest first.
+        following: The newest event that is older than these; None if there is none.
+        kinds: How many of the events are of each kind.
+    """
+
+    briefs: Sequence[Brief]
+    following: Brief | None
+    kinds: Counter[EventKind] = field(init=False)
+    _lines: dict[int, tuple[Sequence[Entry], int]] = field(factory=dict, init=False)
+
+    @kinds.default
+    def _count(self) -> Counter[EventKind]:
+        return Counter(brief.kind for brief in self.briefs)
+
+    def together(self, *, most: int) -> tuple[Sequence[Entry], int]:
+        """The lines of the stretch, at most `most`, and how many events are in them."""
+        found = self._lines.get(most)
+        if found is None:
+            found = together(self.briefs, most=most, following=self.following)
+            self._lines[most] = found
+        return found

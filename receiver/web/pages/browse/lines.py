@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from contract import EventKind
 from receiver.domain.cursors import write_event_cursor
-from receiver.domain.grouping.timeline import Brief, Group, together
+from receiver.domain.grouping.timeline import Brief, Group
 from receiver.domain.queries import ALL_EVENTS, EventFilter, RecordedEvent
 from receiver.service.fleet import MAX_EVENTS_BYTES
 from receiver.store import SqlStore
@@ -160,14 +160,11 @@ def _lines(
         room: About how many bytes of HTML the lines may take; there is at least one line.
         for_group: How many bytes a group takes besides those that `lines_bytes` counts.
     """
-    briefs = store.events.briefs(query.matching, before=query.before, limit=read + 1)
-    is_all = len(briefs) <= read
-    kinds = Counter(brief.kind for brief in briefs[:read])
+    stretch = store.events.stretch(query.matching, before=query.before, limit=read)
+    is_all = stretch.following is None
     most = query.limit
     while True:
-        entries, taken = together(
-            briefs[:read], most=most, following=None if is_all else briefs[read]
-        )
+        entries, taken = stretch.together(most=most)
         alone = [entry.id for entry in entries if isinstance(entry, Brief)]
         events = store.events.by_ids(alone, max_bytes=MAX_EVENTS_BYTES)
         lines: list[Line] = []
@@ -181,9 +178,9 @@ def _lines(
         if most == 1 or (len(lines) == len(entries) and size <= room):
             break
         most //= 2
-    is_last = is_all and taken == len(briefs)
-    older = None if is_last else write_event_cursor(briefs[taken - 1].id)
-    return Lines(lines=lines, older=older, kinds=kinds, is_all=is_all, names=names)
+    is_last = is_all and taken == len(stretch.briefs)
+    older = None if is_last else write_event_cursor(stretch.briefs[taken - 1].id)
+    return Lines(lines=lines, older=older, kinds=stretch.kinds, is_all=is_all, names=names)
 
 
 def _with_details(store: SqlStore, group: Group) -> Group:

@@ -7,6 +7,7 @@ from sqlalchemy import Engine, text
 
 from contract import EventKind, Heartbeat
 from keyring import made
+from receiver.domain.grouping.timeline import Stretch
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_EVENTS
 from watched import Watched
@@ -83,17 +84,41 @@ def test_events_are_read_without_details_and_by_their_numbers(fleet: Watched) ->
     moved = frozenset({EventKind.MOVED})
     whole = events.page(evolve(ALL_EVENTS, kinds=moved), before=None, limit=9).events
 
-    briefs = events.briefs(evolve(ALL_EVENTS, kinds=moved), limit=9)
+    briefs = events.stretch(evolve(ALL_EVENTS, kinds=moved), limit=9).briefs
 
     assert [(each.id, each.event.at, each.event.kind, "a") for each in whole] == briefs
-    assert briefs[1:] == events.briefs(
-        evolve(ALL_EVENTS, kinds=moved), before=briefs[0].id, limit=9
-    )
+    older = events.stretch(evolve(ALL_EVENTS, kinds=moved), before=briefs[0].id, limit=9)
+    assert briefs[1:] == older.briefs
     assert {each.id: each for each in whole} == events.by_ids(
         [each.id for each in whole], max_bytes=10_000
     )
     assert {whole[0].id: whole[0]} == events.by_ids([each.id for each in whole], max_bytes=1)
     assert {} == events.by_ids([], max_bytes=1)
+
+
+def test_recent_events_are_read_again_when_they_have_changed(fleet: Watched) -> None:
+    events = fleet.store.events
+    recent = evolve(ALL_EVENTS, since=fleet.now)
+
+    def found(limit: int = 9) -> Stretch:
+        stretch = events.stretch(recent, limit=limit)
+        page = events.page(recent, before=None, limit=limit + 1).events
+        read = [*stretch.briefs, *([] if stretch.following is None else [stretch.following])]
+        assert [(each.id, each.event.at, each.event.kind, "a") for each in page] == read
+        return stretch
+
+    assert [] == found().briefs
+    fleet.beat("a", hostname="one")
+    first = found()
+    assert first is found()
+    assert first is not found(limit=0)
+    fleet.clock.advance(60)
+    fleet.beat("a", hostname="two")
+    assert found() is not found(limit=1)
+    fleet.store.watch.leave_no_future(fleet.now - timedelta(seconds=30))
+    assert fleet.now - timedelta(seconds=30) == found().briefs[0].at
+    fleet.store.events.trim(fleet.now - timedelta(seconds=30))
+    assert 1 == len(found().briefs)
 
 
 def test_events_are_counted_by_their_details(fleet: Watched) -> None:
@@ -103,7 +128,7 @@ def test_events_are_counted_by_their_details(fleet: Watched) -> None:
         fleet.beat(server_id, version=version)
     events = fleet.store.events
     upgraded = evolve(ALL_EVENTS, kinds=frozenset({EventKind.UPGRADED}))
-    ids = [each.id for each in events.briefs(upgraded, limit=9)]
+    ids = [each.id for each in events.stretch(upgraded, limit=9).briefs]
 
     one, other = ({"version": {"from": "0", "to": version}} for version in "12")
 
