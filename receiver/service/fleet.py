@@ -307,18 +307,16 @@ class Fleet:
         asked = PageRequest(limit=limit, now=self._clock(), after=after)
         return await self._calls.read(lambda: render(self._page(matching, order, asked)))
 
-    async def overview(
+    def overview(
         self, matching: Filter, order: Order, *, after: Place | None, limit: int
     ) -> Overview:
         """
         A page of the list of the servers that match a filter, and what is needed to count them.
 
-        All of it is of the same moment. The arguments are those of `page`.
+        All of it is of the same moment. The arguments are those of `page`. Blocks, because it reads
+        the database. Raises StoreUnavailable.
         """
         asked = PageRequest(limit=limit, now=self._clock(), after=after)
-        return await self._calls.read(self._overview, matching, order, asked)
-
-    def _overview(self, matching: Filter, order: Order, asked: PageRequest) -> Overview:
         page, before, breakdown = self._store.servers.overview(matching, order, asked)
         return Overview(
             page=Page(servers=self.seen(page.records), next_after=page.next_after),
@@ -408,19 +406,19 @@ class Fleet:
         """The description of the tools of a server; None when there is no such server."""
         return await self._calls.read(self._store.servers.tools, server_id)
 
-    async def history(
+    def history(
         self, records: Iterable[ServerRecord], *, within: timedelta = LONGEST
     ) -> dict[str, History]:
         """
         The states of servers during the last `within` (a length of time), by `server_id`.
 
-        The history of a server includes that of the servers that it superseded (replaced).
+        The history of a server includes that of the servers that it superseded (replaced). Blocks,
+        because it reads the database. Raises StoreUnavailable.
         """
         by_id = {record.server_id: record for record in records}
         now = self._clock()
         since = now - within
-        read = self._store.servers.state_logs
-        logs = await self._calls.read(read, [*by_id], since) if by_id else {}
+        logs = self._store.servers.state_logs([*by_id], since) if by_id else {}
         return {
             key: History.of(logs.get(key) or [StateLog.of(record)], since=since, now=now)
             for key, record in by_id.items()
@@ -428,9 +426,12 @@ class Fleet:
 
     async def figures(self, period: Period) -> Figures:
         """The history of all servers together in a day, a week or a quarter that ends now."""
+        return await self._calls.read(self.figures_now, period)
+
+    def figures_now(self, period: Period) -> Figures:
+        """What `figures` returns. Blocks, and raises StoreUnavailable."""
         now = self._clock()
-        hours = await self._calls.read(self._store.hours.since, period.since(now))
-        return figures(hours, period, now)
+        return figures(self._store.hours.since(period.since(now)), period, now)
 
     def seen(self, records: Sequence[ServerRecord]) -> list[Sighting]:
         """

@@ -8,6 +8,7 @@ have succeeded or not.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from sqlalchemy import URL
 
@@ -94,6 +95,10 @@ class SqlStore:
         self.saved_views = SavedViews(self.transactions)
         self.alerts = Alerts(self.transactions, cache, on_events=on_events)
         self.hours = Hours(self.transactions)
+
+    def at_one_moment(self) -> AbstractContextManager[None]:
+        """A context in which all reads of this thread see the database as it was at one moment."""
+        return self.transactions.at_one_moment()
 
     @property
     def generation(self) -> int:

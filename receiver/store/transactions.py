@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
-from threading import RLock
+from threading import RLock, local
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine
@@ -79,6 +79,7 @@ class Transactions:
     ) -> None:
         self.dialect = dialect_of(url)
         self.turn = RLock()
+        self._shared = local()
         self.generation = 0
         self._on_rollback = on_rollback
         self._on_other_database = on_other_database
@@ -114,7 +115,25 @@ class Transactions:
         return self._connected(self._reading_once)
 
     @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """
+        A context in which all reads of this thread are one transaction, and see one moment.
+
+        Ten reads need one connection then, and one beginning and end of a transaction.
+        """
+        with self.read() as connection:
+            self._shared.connection = connection
+            try:
+                yield
+            finally:
+                del self._shared.connection
+
+    @contextmanager
     def _connected(self, engine: Engine) -> Iterator[Connection]:
+        shared: Connection | None = getattr(self._shared, "connection", None)
+        if shared is not None:
+            yield shared
+            return
         if self.dialect.is_replaced():
             with self.turn:
                 self.dialect.follow(self._writing)

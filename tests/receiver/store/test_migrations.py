@@ -87,6 +87,22 @@ def test_columns_of_servers_are_the_fields_of_a_record() -> None:
     ] == servers.columns.keys()
 
 
+def test_migration_counts_the_existing_servers(new_database_url: str, new_engine: Engine) -> None:
+    with new_engine.begin() as connection:
+        migrate(connection, "0020")
+        connection.execute(
+            text(
+                "INSERT INTO servers (server_id, first_seen, last_seen, heartbeat_count, revision,"
+                " profile, rank) VALUES (:id, 0, 0, 1, 0, :profile, :rank)"
+            ),
+            [{"id": str(n), "profile": n % 2, "rank": n // 3} for n in range(6)],
+        )
+        connection.execute(text("INSERT INTO profiles (id, stage) VALUES (0, ''), (1, '')"))
+
+    with closing(SqlStore(make_url(new_database_url))) as store:
+        assert_tallied(store)
+
+
 def test_migration_indexes_the_existing_servers_for_filters(
     new_database_url: str, new_engine: Engine
 ) -> None:

@@ -12,7 +12,8 @@ from receiver.domain.keys import Power
 from receiver.domain.lists.saved_views import LONGEST_NAME
 from receiver.domain.queries import EventFilter, Order
 from receiver.service.fleet import Fleet, Overview
-from receiver.service.problems.silences import urgency
+from receiver.service.problems.silences import Silenced, open_silences, urgency
+from receiver.service.problems.troubles import Found
 from receiver.web.context import Services, Visitor, services, visitor
 from receiver.web.pages.browse.facets import facet_groups, suggestion, tiles
 from receiver.web.pages.browse.lines import News, news_of
@@ -31,7 +32,6 @@ from receiver.web.pages.rendering import (
     answer_from_thread,
     redirect,
 )
-from receiver.web.pages.silenced import Silenced, silenced_now
 from receiver.web.pages.sizes import SHOWN_LABELS, SHOWN_NODES, fitting_servers
 from receiver.web.requests import ListQuery
 
@@ -51,10 +51,8 @@ async def fleet_page(request: Request) -> Response:
     """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
     view = ListView.of(request)
     found = services(request)
-    who = visitor(request)
-    seen = await _overview_that_fits(found.fleet, view.query)
-    silenced = await silenced_now(found)
-    problems = await problems_of(found, view.text, silenced) if view.is_first_page else None
+    troubles = await found.troubles.find() if view.is_first_page else None
+    read = await found.calls.read(_read, request, view, troubles)
     now = found.fleet.now()
 
     shown = await answer_from_thread(
@@ -62,7 +60,7 @@ async def fleet_page(request: Request) -> Response:
         "fleet.html",
         status=400 if view.error else 200,
         SHOWN_LABELS=SHOWN_LABELS,
-        may_select=who.may_manage and not view.error,
+        may_select=visitor(request).may_manage and not view.error,
         list_text=str(view.text),
         LONGEST_TEXT=MAX_LENGTH,
         SHOWN_NODES=SHOWN_NODES,
@@ -70,18 +68,38 @@ async def fleet_page(request: Request) -> Response:
         SORTS=_SORTS,
         view=view,
         order=view.query.order.value,
-        **await _page_of_list(found, view, seen, silenced),
-        **_numbers(found, view, seen, who),
-        views=await shown_views(request, query=str(view.text), sort=view.sort),
-        problems=problems,
-        news=await _news(request, view),
-        trend=await trend_of(found),
+        **read,
         now=now,
         base_url=str(request.base_url).rstrip("/"),
-        asks_for_keys=who.key is not None,
+        asks_for_keys=visitor(request).key is not None,
     )
     note_look(request, shown, now)
     return shown
+
+
+def _read(request: Request, view: ListView, troubles: Found | None) -> dict[str, Any]:
+    """
+    The variables of the template that come from the database, all of one moment but `troubles`.
+
+    Blocks, and raises StoreUnavailable.
+
+    Args:
+        request: The request.
+        view: What the page shows.
+        troubles: What is wrong with the fleet; None for a page that does not say so.
+    """
+    found = services(request)
+    with found.store.at_one_moment():
+        seen = _overview_that_fits(found.fleet, view.query)
+        silenced = open_silences(found.store, found.clock())
+        return {
+            **_page_of_list(found, view, seen, silenced),
+            **_numbers(found, view, seen, visitor(request)),
+            "problems": troubles and problems_of(found, troubles, view.text, silenced),
+            "views": shown_views(request, query=str(view.text), sort=view.sort),
+            "news": _news(request, view),
+            "trend": trend_of(found),
+        }
 
 
 async def mark_as_seen(request: Request, _: Fields) -> RedirectResponse:
@@ -91,15 +109,15 @@ async def mark_as_seen(request: Request, _: Fields) -> RedirectResponse:
     return away
 
 
-async def _news(request: Request, view: ListView) -> News:
+def _news(request: Request, view: ListView) -> News:
     """What has happened to the servers that the filters find, since somebody last looked."""
     if not view.is_narrowed:
-        return await news_of(request)
+        return news_of(request)
     matching = EventFilter(servers=view.query.matching)
-    return await news_of(request, matching, query=str(view.text))
+    return news_of(request, matching, query=str(view.text))
 
 
-async def _page_of_list(
+def _page_of_list(
     found: Services, view: ListView, seen: Overview, silenced: Silenced
 ) -> dict[str, Any]:
     """The variables of the template for the servers of the page, and its place in the list."""
@@ -116,10 +134,10 @@ async def _page_of_list(
         "servers": servers,
         "silenced": silenced_until,
         "notes": shown_notes(
-            await found.calls.read(found.store.labels.notes, [each.record for each in servers]),
+            found.store.labels.notes(each.record for each in servers),
             view.text.words,
         ),
-        "history": await found.fleet.history([each.record for each in servers], within=DAY),
+        "history": found.fleet.history([each.record for each in servers], within=DAY),
         "first": seen.before + 1,
         "last": seen.before + len(servers),
         "previous_page": view.page(seen.previous),
@@ -151,12 +169,12 @@ def _knows_keys(who: Visitor) -> bool:
     return who.key is not None and who.may_manage
 
 
-async def _overview_that_fits(fleet: Fleet, query: ListQuery) -> Overview:
+def _overview_that_fits(fleet: Fleet, query: ListQuery) -> Overview:
     """A page of servers, with fewer than asked for if more would make too much HTML."""
     read = partial(fleet.overview, query.matching, query.order, after=query.after)
-    seen = await read(limit=query.limit)
+    seen = read(limit=query.limit)
     fits = len(fitting_servers(seen.page.servers))
-    return seen if fits == len(seen.page.servers) else await read(limit=fits)
+    return seen if fits == len(seen.page.servers) else read(limit=fits)
 
 
 _OF_SERVERS = {"server", "database", "label"}

@@ -115,9 +115,11 @@ def names_in(store: SqlStore, lines: Iterable[Line]) -> Mapping[str, str]:
     return {server_id: name for server_id, name in found.items() if is_seen(name)}
 
 
-async def news_of(request: Request, matching: EventFilter = ALL_EVENTS, *, query: str = "") -> News:
+def news_of(request: Request, matching: EventFilter = ALL_EVENTS, *, query: str = "") -> News:
     """
     What has happened since the person who makes a request last looked, or since a day ago.
+
+    Blocks, because it reads the database. Raises StoreUnavailable.
 
     Args:
         request: Tells in a cookie when the person last looked.
@@ -129,9 +131,7 @@ async def news_of(request: Request, matching: EventFilter = ALL_EVENTS, *, query
     looked_at = last_look(request, now)
     since = now - DAY if looked_at is None else looked_at
     linked = query if fits_into_link(query) else ""
-    recent, kinds = await found.calls.read(
-        _news, found.store, evolve(matching, since=since), len(quote_plus(linked))
-    )
+    recent, kinds = _news(found.store, evolve(matching, since=since), len(quote_plus(linked)))
     return News(
         since=since, is_last_look=looked_at is not None, recent=recent, kinds=kinds, query=linked
     )

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
-from anyio import to_thread
 from attrs import evolve, field, frozen
 
 from contract import EventKind, ServerRecord
@@ -186,20 +185,16 @@ class Problems:
         return found
 
 
-async def problems_of(found: Services, matching: FilterText, silenced: Silenced) -> Problems:
-    """
-    Find out what is wrong with the servers that match a filter, in whichever state they are.
-
-    Words of the filter for the state are ignored. Raises StoreUnavailable.
-    """
-    troubles = await found.troubles.find()
-    noted = await found.calls.read(found.store.labels.noted, matching.words)
-    return await to_thread.run_sync(_problems, found, troubles, matching, noted, silenced)
-
-
-def _problems(
-    found: Services, troubles: Found, matching: FilterText, noted: Noted, silenced: Silenced
+def problems_of(
+    found: Services, troubles: Found, matching: FilterText, silenced: Silenced
 ) -> Problems:
+    """
+    Find out what is wrong with those of some servers that match a filter, in whichever state.
+
+    Words of the filter for the state are ignored. Blocks, because it reads the database for the
+    words of notes. Raises StoreUnavailable.
+    """
+    noted = found.store.labels.noted(matching.words)
     matching = matching.in_any_state()
     is_narrowed = matching != FilterText()
     asked = (matching, noted.key, silenced.windows, silenced.noted.key)

@@ -51,9 +51,9 @@ class ShownView:
     may_go: bool
 
 
-async def shown_views(request: Request, *, query: str, sort: str | None) -> Sequence[ShownView]:
+def shown_views(request: Request, *, query: str, sort: str | None) -> Sequence[ShownView]:
     """
-    All saved views, for a page that shows a list.
+    All saved views, for a page that shows a list. Blocks, because it reads the database.
 
     Args:
         request: Tells who the visitor is.
@@ -68,7 +68,7 @@ async def shown_views(request: Request, *, query: str, sort: str | None) -> Sequ
             is_current=(view.query, view.sort) == (query, sort),
             may_go=_may_delete(who, view),
         )
-        for view in await found.calls.read(found.store.saved_views.all)
+        for view in found.store.saved_views.all()
     ]
 
 

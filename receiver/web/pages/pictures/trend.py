@@ -39,9 +39,9 @@ class Trend:
     is_known: bool
 
 
-async def trend_of(found: Services) -> Trend:
-    """Read how many servers were late or down in the last day. Raises StoreUnavailable."""
-    day = await found.fleet.figures(Period.DAY)
+def trend_of(found: Services) -> Trend:
+    """Read how many servers were late or down in the last day. Blocks; raises StoreUnavailable."""
+    day = found.fleet.figures_now(Period.DAY)
     whole = day.whole
     worst = {} if whole is None else whole.worst
     return Trend(
