@@ -153,11 +153,12 @@ class History:
 
 
 def _available_share(intervals: Iterable[_Interval]) -> float | None:
-    time: Counter[str] = Counter()
+    total = unavailable = 0
     for state, start, end in intervals:
-        time[state] += end - start
-    total = time.total() - sum(time[state] for state in _UNCOUNTED)
-    return 1 - sum(time[state] for state in _UNAVAILABLE) / total if total else None
+        if state not in _UNCOUNTED:
+            total += end - start
+            unavailable += end - start if state in _UNAVAILABLE else 0
+    return 1 - unavailable / total if total else None
 
 
 def _intervals(log: StateLog, now: int) -> list[_Interval]:

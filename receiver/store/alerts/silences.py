@@ -20,7 +20,7 @@ __all__ = ["add_silence", "end_silence", "lasts", "read_silence", "read_silences
 
 def read_silences(connection: Connection, now: datetime, *, ended: bool) -> list[Silence]:
     """The silences that have not ended by `now`, or with `ended` all silences; oldest first."""
-    query = _SILENCES if ended else _SILENCES.where(lasts)
+    query = _SILENCES if ended else _LASTING
     parameters = {} if ended else {"now": now}
     return [_silence(row) for row in connection.execute(query, parameters).mappings()]
 
@@ -83,4 +83,5 @@ lasts = or_(silences.c.ends_at.is_(None), silences.c.ends_at > bindparam("now", 
 
 _SECOND = timedelta(seconds=1)
 _SILENCES = select(silences).order_by(silences.c.created_at, silences.c.id)
+_LASTING = _SILENCES.where(lasts)
 _ONE = select(silences).where(silences.c.id == bindparam("key"))

@@ -60,9 +60,10 @@ class SavedViews:
 
 
 def _all(connection: Connection) -> list[SavedView]:
-    found = [SavedView(**row) for row in connection.execute(select(saved_views)).mappings()]
+    found = [SavedView(**row) for row in connection.execute(_ALL).mappings()]
     return sorted(found, key=lambda each: (each.name.casefold(), each.id))
 
 
-_ONE = select(saved_views).where(saved_views.c.id == bindparam("view"))
+_ALL = select(saved_views)
+_ONE = _ALL.where(saved_views.c.id == bindparam("view"))
 _DELETE = delete(saved_views).where(saved_views.c.id == bindparam("view"))

@@ -1,7 +1,7 @@
 """The SQL of a list of servers: order, and keyset pagination in both directions."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from attrs import evolve, field, fields, frozen
@@ -27,6 +27,7 @@ from receiver.domain.queries import (
     Order,
     PageRequest,
     Place,
+    Rank,
     Reachable,
     ServerPage,
     SignsOfLife,
@@ -167,21 +168,12 @@ class ServerList:
 
     def _query(self, limit: int, *where: ColumnElement[bool], is_back: bool) -> Select[Any]:
         """A query of servers in the order, or the other way round, at most `limit`."""
-        columns = _sort_columns(self.order)
-        is_descending = self.order.is_descending is not is_back
-        sorting = [column.desc() if is_descending else column for column in columns]
-        if self.order.is_moving:
-            found = self._matching(select(*_RECORD)).where(*where)
-            return found.order_by(*sorting).limit(limit)
-        # The database sorts keys alone, which are in the indexes, and not whole rows.
-        ids = self._matching(select(servers.c.server_id)).where(*where)
-        page = ids.order_by(*sorting).limit(limit).subquery()
-        rows = select(*_REVISION).join(page, page.c.server_id == servers.c.server_id)
-        return rows.order_by(*sorting)
+        if self.conditions.are_none and not where and not is_back:
+            return _beginning(self.order, frozenset(self.conditions.ranks), limit)
+        return _in_order(self.order, self._matching, where, limit, is_back=is_back)
 
     def _matching(self, query: Select[Any]) -> Select[Any]:
-        by_rank = self.order is Order.TROUBLE
-        return apply_conditions(query, self.conditions, wide=self.wide, by_rank=by_rank)
+        return _matching(query, self.order, self.conditions, wide=self.wide)
 
     def _beyond(self, place: Place) -> list[ColumnElement[bool]]:
         """The conditions that a server comes after a place, or before it if the place `is_end`."""
@@ -318,6 +310,44 @@ def _page(listed: Sequence[Listed], limit: int, *, is_first: bool) -> ServerPage
     if is_first or not records:
         return ServerPage(records, next_after)
     return ServerPage(records, next_after, listed[0][1](records[0])._replace(is_end=True))
+
+
+@lru_cache(maxsize=100)
+def _beginning(order: Order, ranks: frozenset[Rank], limit: int) -> Select[Any]:
+    """
+    The query for the beginning of a list without other conditions than ranks.
+
+    Nearly everybody asks for it, and SQLAlchemy takes as long to make a query as to execute it.
+    """
+    conditions = Conditions(ranks=ranks, of_profiles=(), of_servers=())
+    matching = partial(_matching, order=order, conditions=conditions, wide=True)
+    return _in_order(order, matching, (), limit, is_back=False)
+
+
+def _in_order(
+    order: Order,
+    matching: Callable[[Select[Any]], Select[Any]],
+    where: Collection[ColumnElement[bool]],
+    limit: int,
+    *,
+    is_back: bool,
+) -> Select[Any]:
+    """A query of servers in an order, or the other way round, at most `limit`."""
+    is_descending = order.is_descending is not is_back
+    sorting = [column.desc() if is_descending else column for column in _sort_columns(order)]
+    if order.is_moving:
+        return matching(select(*_RECORD)).where(*where).order_by(*sorting).limit(limit)
+    # The database sorts keys alone, which are in the indexes, and not whole rows.
+    ids = matching(select(servers.c.server_id)).where(*where)
+    page = ids.order_by(*sorting).limit(limit).subquery()
+    rows = select(*_REVISION).join(page, page.c.server_id == servers.c.server_id)
+    return rows.order_by(*sorting)
+
+
+def _matching(
+    query: Select[Any], order: Order, conditions: Conditions, *, wide: bool
+) -> Select[Any]:
+    return apply_conditions(query, conditions, wide=wide, by_rank=order is Order.TROUBLE)
 
 
 def _sort_columns(order: Order) -> Columns:

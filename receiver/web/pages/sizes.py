@@ -6,7 +6,7 @@ tools when their names are long.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import TypeVar
 
@@ -202,4 +202,9 @@ def _link_bytes(ids: Iterable[str]) -> int:
 
 def html_bytes(texts: Iterable[str]) -> int:
     """How many bytes of HTML some texts take, each cut to 255 characters and escaped."""
-    return sum(len(escape(marked(brief(text))).encode()) for text in texts)
+    return sum(map(_html_bytes, texts))
+
+
+@lru_cache(maxsize=2000)  # the next page has nearly all of them again
+def _html_bytes(text: str) -> int:
+    return len(escape(marked(brief(text))).encode())

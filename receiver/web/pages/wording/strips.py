@@ -113,13 +113,13 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
     worst = ["unknown"] * bars
     total: dict[str, timedelta] = {}
     for span in spans:
-        first = min(bars - 1, max(0, int((span.start - start) / length)))
-        last = min(bars - 1, int((span.end - start) / length))
+        first = min(bars - 1, max(0, (span.start - start) // length))
+        last = min(bars - 1, (span.end - start) // length)
         total[span.state] = total.get(span.state, timedelta()) + (span.end - span.start)
         severity = _SEVERITY[span.state]
-        for n in range(first, last + 1):
-            if _SEVERITY[worst[n]] < severity:
-                worst[n] = span.state
+        worst[first : last + 1] = [
+            span.state if _SEVERITY[each] < severity else each for each in worst[first : last + 1]
+        ]
     return Strip(start=start, length=length, states=worst, times=total)
 
 
