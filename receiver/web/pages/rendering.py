@@ -416,6 +416,7 @@ def _make_templates() -> Jinja2Templates:
     templates = Jinja2Templates(directory=FILES.parent / "templates")
     templates.env.finalize = _as_html
     templates.env.code_generator_class = _CodeGenerator
+    templates.env.auto_reload = False  # it would look at the files of a page again each time
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
         ago=wording.ago,

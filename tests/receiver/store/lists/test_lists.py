@@ -26,7 +26,7 @@ from receiver.domain.queries import (
 )
 from receiver.store import SqlStore
 from receiver.store.indexes.conditions import conditions_of
-from watched import hear
+from watched import count_anew, hear
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 STAGES = ["production", "staging", "", None]
@@ -72,6 +72,7 @@ def fleet(store: SqlStore, engine: Engine) -> list[ServerRecord]:
             given = {"id": server_id}
             query = f"UPDATE servers SET {change}, revision = 1 WHERE server_id = :id"
             connection.execute(text(query), given)
+        count_anew(connection)
     records = [store.servers.get(beat.server_id) for beat in beats]
     assert [each and rank_of(each).value for each in records] == ranks(engine)
     return [each for each in records if each is not None]
