@@ -143,9 +143,7 @@ class Events:
             query = _newest(connection, matching, before)
             return _page(connection, query, limit, max_bytes)
 
-    def stretch(
-        self, matching: EventFilter, *, before: int | None = None, limit: int
-    ) -> Stretch:
+    def stretch(self, matching: EventFilter, *, before: int | None = None, limit: int) -> Stretch:
         """
         The newest events that match, without their details.
 

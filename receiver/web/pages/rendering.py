@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote, urlencode
 from zlib import crc32
 
@@ -375,13 +375,13 @@ def marked(value: object) -> object:
     return value
 
 
-def _as_html(value: object) -> str:
+def _as_html(value: Any) -> str:
     """The HTML for a value in a template: escaped if it is not HTML already, and `marked`."""
     kind = type(value)
     if kind is Markup:
-        return cast(Markup, value)
-    if kind is str and len(cast(str, value)) <= _LONGEST_KEPT:
-        return _escaped(cast(str, value))
+        return value  # type: ignore[no-any-return]  # not `cast`, a call for each of 2,000 values
+    if kind is str and len(value) <= _LONGEST_KEPT:
+        return _escaped(value)
     return escape(marked(value))
 
 
