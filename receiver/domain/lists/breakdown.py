@@ -201,5 +201,5 @@ def most_frequent(values: Mapping[str, int], find: str = "") -> list[tuple[str, 
     case.
     """
     sought = find.casefold()
-    found = [each for each in values.items() if sought in each[0].casefold()]
+    found = [each for each in values.items() if not sought or sought in each[0].casefold()]
     return sorted(found, key=lambda each: (-each[1], each[0]))

@@ -40,7 +40,7 @@ from receiver.store.tables import (
 
 __all__ = ["Breakdowns"]
 
-Tallies = Sequence[Any]
+Tallies = Sequence[tuple[int, int, int]]
 """How many servers have which profile and rank: the id of the profile, the rank, the number."""
 
 
@@ -71,7 +71,8 @@ class Breakdowns:
             conditions: The conditions of the filter, as `conditions_of` returns them.
         """
         query = _counted(*conditions.of_servers) if conditions.of_servers else _TALLIES
-        tallied = connection.execute(query).all()
+        # Tuples, since SQLAlchemy compares its rows in Python.
+        tallied = [(profile, rank, n) for profile, rank, n in connection.execute(query)]
         labels = _labels(connection, matching, conditions)
         if not conditions.are_none:
             return _breakdown(connection, matching, conditions, tallied, labels)
