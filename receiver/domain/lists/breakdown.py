@@ -8,6 +8,7 @@ says of other names limits the number, too.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from attrs import field, frozen
@@ -128,6 +129,7 @@ class Breakdown:
         sets = {each.profile.toolset for each in self.groups} - {None}
         return Counts(total, values, not sets.issubset(self.tools))
 
+    @cached_property
     def stages(self) -> Mapping[str, int]:
         """
         How many servers in lists have which stage, whatever the filter says of rank and profile.

@@ -153,7 +153,7 @@ def _numbers(found: Services, view: ListView, seen: Overview, who: Visitor) -> d
     return {
         "total": counts.total,
         "tiles": tiles(counts, view),
-        "stage_totals": seen.breakdown.stages() if _counts_all(view.text) else None,
+        "stage_totals": seen.breakdown.stages if _counts_all(view.text) else None,
         "groups": facet_groups(counts, view, keys=keys),
         "meant": None if counts.total else suggestion(counts, view),
     }

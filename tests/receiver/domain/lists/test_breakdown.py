@@ -90,7 +90,7 @@ def test_breakdown_counts_servers_that_lists_leave_out() -> None:
 
 
 def test_stages_are_counted_whatever_the_filter_says() -> None:
-    found = Breakdown(groups=GROUPS, tools=TOOLS).stages()
+    found = Breakdown(groups=GROUPS, tools=TOOLS).stages
 
     assert {"production": 21, "staging": 300, "": 4000} == found
 
