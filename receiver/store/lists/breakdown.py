@@ -72,7 +72,7 @@ class Breakdowns:
         """
         query = _counted(*conditions.of_servers) if conditions.of_servers else _TALLIES
         # Tuples, since SQLAlchemy compares its rows in Python.
-        tallied = [(profile, rank, n) for profile, rank, n in connection.execute(query)]
+        tallied = [(profile, rank, n) for profile, rank, n in connection.execute(query).all()]
         labels = _labels(connection, matching, conditions)
         if not conditions.are_none:
             return _breakdown(connection, matching, conditions, tallied, labels)
