@@ -30,10 +30,11 @@ from servers import PATIENCE_SECONDS, Clock
 __all__ = [
     "MOMENT",
     "Watched",
+    "assert_tallied",
     "at_once",
     "beats",
-    "counts",
     "count_anew",
+    "counts",
     "due_at",
     "endless",
     "have_patience",

@@ -17,7 +17,7 @@ from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import Filter
 from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS, wait_until
-from watched import MOMENT, at_once, beats, counts, have_patience, hear, kept_in
+from watched import MOMENT, assert_tallied, at_once, beats, counts, have_patience, hear, kept_in
 
 LOCK = "SELECT 1 FROM servers WHERE server_id = %s FOR UPDATE"
 INSERT = """

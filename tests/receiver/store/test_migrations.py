@@ -1,6 +1,7 @@
 """The tables and their migrations, and what the databases promise of them."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS, Filter, index_text
 from receiver.store import SqlStore, migrations
 from receiver.store.tables import facets, metadata, servers
-from watched import MOMENT, beats
+from watched import MOMENT, assert_tallied, beats
 
 
 def migrate(connection: Connection, revision: str) -> None:
