@@ -22,7 +22,6 @@ from sqlalchemy import (
     cast,
     delete,
     func,
-    insert,
     literal,
     select,
     type_coerce,
@@ -63,7 +62,7 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
         {"at": e.at, "kind": e.kind, "server_id": e.server_id, "details": dict(e.details)}
         for e in happened
     ]
-    dialect.execute_many(connection, _INSERT, rows)
+    dialect.insert_rows(connection, events, rows)
 
 
 def first_since(connection: Connection, since: datetime) -> int:
@@ -366,9 +365,6 @@ def _page(
             found.append(RecordedEvent(row.id, event))
     return EventPage(found, None)
 
-
-# The numbers that the database gives to the rows are not asked for.
-_INSERT = insert(events).inline()
 
 MOST_SEARCHED = 10_000
 """How many events of a server one call of `Events.page` searches for certain kinds of events."""

@@ -7,7 +7,7 @@ from sys import getsizeof
 from typing import Any, NamedTuple
 
 from attrs import fields
-from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, select
 
 from contract import Event, ServerRecord
 from receiver.domain.agents.toolsets import toolset_id
@@ -271,10 +271,9 @@ def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Ch
     removed = [entry for each in changes for entry in each.lost]
 
     if new:
-        dialect.execute_many(connection, _INSERT, new)
+        dialect.insert_rows(connection, servers, new)
     if old:
-        rows = [{"key": columns["server_id"], **columns} for columns in old]
-        dialect.execute_many(connection, _UPDATE, rows)
+        dialect.update_servers(connection, old)
     if added:
         dialect.add_index_entries(connection, added)
     if removed:
@@ -416,9 +415,3 @@ _READ_RECORDS = select(
     servers.c.revision, *(servers.c[each.name] for each in fields(ServerRecord))
 ).where(among(servers.c.server_id, "ids"))
 _DELETE = delete(servers).where(among(servers.c.server_id, "ids"))
-_INSERT = insert(servers)
-_UPDATE = (
-    update(servers)
-    .where(servers.c.server_id == bindparam("key"))
-    .values({column.name: bindparam(column.name) for column in servers.columns})
-)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Insert, TextClause, Update
+from sqlalchemy import URL, Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
 
 from receiver.store.dialects.identity import Identity
@@ -99,17 +99,32 @@ class Dialect(Protocol):
         Always False on PostgreSQL, where that is not known, and False at the first call.
         """
 
-    def execute_many(
+    def insert_rows(
         self,
         connection: Connection,
-        statement: Insert | Update | TextClause,
+        table: Table,
         rows: Sequence[Mapping[str, Any]],
+        *,
+        or_update: bool = False,
     ) -> None:
         """
-        Execute a statement once for each of `rows`, which have the values of its parameters.
+        Insert rows into a table, in their order.
 
-        There must be at least one row, all rows must have the same names, and the statement must
-        return nothing. It should be a constant, because its SQL is made only once.
+        Args:
+            connection: The transaction.
+            table: The table.
+            rows: For each row, the values of columns by their names. There must be at least one
+                row, and all rows must have the same names.
+            or_update: Whether a row that is there already under the same primary key gets the new
+                values. Otherwise the statement fails.
+        """
+
+    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Set all columns of servers that are stored already.
+
+        Each of `rows` has the value of each column of the table `servers` by its name. There must
+        be at least one row.
         """
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:

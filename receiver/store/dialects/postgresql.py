@@ -5,8 +5,10 @@ Each receiver locks the rows that it changes in the order of their keys, so that
 each other.
 """
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import cache
+from json import dumps
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
@@ -21,9 +23,10 @@ from sqlalchemy import (
     Engine,
     ExceptionContext,
     Insert,
+    Table,
     TableValuedAlias,
     Text,
-    TextClause,
+    TypeDecorator,
     Update,
     bindparam,
     cast,
@@ -38,6 +41,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeEngine
 
 from receiver.domain.agents.toolsets import tool_hash
 from receiver.domain.errors import InvalidSetting
@@ -127,16 +131,22 @@ class Postgresql:
     def is_undisturbed(self, connection: Connection) -> bool:  # noqa: ARG002 - it cannot tell
         return False
 
-    def execute_many(
+    def insert_rows(
         self,
         connection: Connection,
-        statement: Insert | Update | TextClause,
+        table: Table,
         rows: Sequence[Mapping[str, Any]],
+        *,
+        or_update: bool = False,
     ) -> None:
-        connection.execute(statement, rows)
+        # One statement for all rows: one for each takes several times as long.
+        statement = _insert_given(table, tuple(rows[0]), or_update=or_update)
+        connection.execute(statement, _json_rows(_plain(table, rows)))
+
+    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        connection.execute(_UPDATE_SERVERS, _json_rows(_plain(servers, rows)))
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        # One statement for all rows: a statement for each would cost a round trip each.
         connection.execute(_UPDATE_HEARTBEATS, _json_rows(rows))
 
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -172,8 +182,7 @@ class Postgresql:
         connection.execute(_LOCK_AS_WRITER)
 
     def lock_events(self, connection: Connection) -> None:
-        connection.execute(select(func.pg_advisory_xact_lock(_EVENTS_LOCK)))
-        connection.execute(select(func.pg_notify(CHANNEL, "")))
+        connection.execute(_LOCK_EVENTS)
 
     def record_commit(self, connection: Connection, number: int) -> Identity:
         found = connection.execute(_RECORD_COMMIT, {"writer": self.writer, "batch": number})
@@ -258,6 +267,37 @@ def _json_rows(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
     return {"rows": orjson.dumps([*rows]).decode()}
 
 
+def _plain(table: Table, rows: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    """Rows of a table with their values as `_json_rows` takes them; without those that are None."""
+    converters = _converters(table)
+    for row in rows:
+        yield {
+            name: converters[name](value) if name in converters else value
+            for name, value in row.items()
+            if value is not None
+        }
+
+
+@cache
+def _converters(table: Table) -> Mapping[str, Callable[[Any], Any]]:
+    """By the name of a column: what makes a value that `_json_rows` takes out of one of Python."""
+    return {each.name: found for each in table.c if (found := _converter(each.type)) is not None}
+
+
+def _converter(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    if not isinstance(kind, TypeDecorator):
+        return _fragment if isinstance(kind, JSON) else None
+    to_plain, dialect = kind.process_bind_param, postgresql.dialect()
+    if isinstance(kind.impl_instance, JSON):
+        return lambda value: _fragment(to_plain(value, dialect))
+    return lambda value: to_plain(value, dialect)
+
+
+def _fragment(value: Any) -> orjson.Fragment:
+    """A value of JSON, with the text that the driver would give it: SQL compares such texts."""
+    return orjson.Fragment(dumps(value))
+
+
 _MIGRATIONS_LOCK = 0x0D00_F1EE
 _EVENTS_LOCK = 0x0D00_F1EF
 """The numbers of two advisory locks; any numbers that nobody else uses would do."""
@@ -310,6 +350,17 @@ def _update(columns: Sequence[str]) -> Update:
     )
 
 
+@cache
+def _insert_given(table: Table, names: Sequence[str], *, or_update: bool) -> Insert:
+    given = _given_rows(*(table.c[name] for name in names))
+    statement = postgresql.insert(table).from_select(names, select(*given.c))
+    if not or_update:
+        return statement
+    others = {name: statement.excluded[name] for name in names if not table.c[name].primary_key}
+    return statement.on_conflict_do_update(index_elements=[*table.primary_key], set_=others)
+
+
+_UPDATE_SERVERS = _update([each.name for each in servers.columns if not each.primary_key])
 _UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
 _UPDATE_DUE = _update(DUE_COLUMNS)
 
@@ -344,6 +395,7 @@ WITH others AS (
 INSERT INTO tallies (profile, rank, writer, number)
 SELECT profile, rank, :writer, sum(number) FROM gone GROUP BY profile, rank HAVING sum(number) <> 0
 """)
+_LOCK_EVENTS = select(func.pg_advisory_xact_lock(_EVENTS_LOCK), func.pg_notify(CHANNEL, ""))
 
 _IDENTITY = (
     text("(SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version)"),

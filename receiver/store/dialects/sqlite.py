@@ -14,12 +14,15 @@ from sqlalchemy import (
     Connection,
     Engine,
     Insert,
-    TextClause,
+    Table,
     Update,
+    bindparam,
     create_engine,
     event,
+    update,
 )
 from sqlalchemy import Dialect as SQLAlchemyDialect
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -32,6 +35,7 @@ from receiver.store.tables import (
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
     IndexEntry,
+    servers,
 )
 
 __all__ = ["Sqlite"]
@@ -119,15 +123,23 @@ class Sqlite:
             (self._version,) = driver.execute("PRAGMA data_version").fetchone()
         return before == self._version
 
-    def execute_many(
+    def insert_rows(
         self,
         connection: Connection,
-        statement: Insert | Update | TextClause,
+        table: Table,
         rows: Sequence[Mapping[str, Any]],
+        *,
+        or_update: bool = False,
     ) -> None:
-        sql, values_of = _prepared(statement, connection.dialect, tuple(rows[0]))
-        with _driver(connection) as driver:
-            driver.executemany(sql, map(values_of, rows))
+        _execute_many(connection, _insert(table, or_update=or_update), rows)
+
+    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        # The id is not set: SQLite writes each index anew that has a column which a statement sets.
+        given = [
+            {"key" if name == "server_id" else name: value for name, value in row.items()}
+            for row in rows
+        ]
+        _execute_many(connection, _UPDATE_SERVERS, given)
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         with _driver(connection) as driver:
@@ -242,9 +254,29 @@ def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
         raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
 
 
+def _execute_many(
+    connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Execute a statement once for each of `rows`, which have the values of its parameters."""
+    sql, values_of = _prepared(statement, connection.dialect, tuple(rows[0]))
+    with _driver(connection) as driver:
+        driver.executemany(sql, map(values_of, rows))
+
+
+@lru_cache
+def _insert(table: Table, *, or_update: bool) -> Insert:
+    """The statement of `insert_rows`; always the same one, whose SQL is made only once."""
+    # The numbers that the database gives to the rows are not asked for.
+    statement = sqlite.insert(table).inline()
+    if not or_update:
+        return statement
+    others = {each.name: statement.excluded[each.name] for each in table.c if not each.primary_key}
+    return statement.on_conflict_do_update(index_elements=[*table.primary_key], set_=others)
+
+
 @lru_cache
 def _prepared(
-    statement: Insert | Update | TextClause, dialect: SQLAlchemyDialect, names: tuple[str, ...]
+    statement: Insert | Update, dialect: SQLAlchemyDialect, names: tuple[str, ...]
 ) -> tuple[str, Callable[[Mapping[str, Any]], list[Any]]]:
     """
     The SQL of a statement, and a function that makes its parameters from values with these names.
@@ -290,6 +322,7 @@ def _update(columns: Sequence[str]) -> str:
     return f"UPDATE servers SET {values} WHERE server_id = :server_id"  # noqa: S608 - constants
 
 
+_UPDATE_SERVERS = update(servers).where(servers.c.server_id == bindparam("key"))
 _UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
 _UPDATE_DUE = _update(DUE_COLUMNS)
 _ADD_ENTRY = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete
 
 from receiver.domain.lists.search_texts import SearchText
 from receiver.store.dialects import Dialect
@@ -17,7 +17,7 @@ def write_search_texts(
     """Store the texts of servers, by `server_id`, in place of older ones."""
     rows = [{"server_id": server_id, **new[server_id]._asdict()} for server_id in sorted(new)]
     if rows:
-        dialect.execute_many(connection, _WRITE, rows)
+        dialect.insert_rows(connection, search_texts, rows, or_update=True)
 
 
 def drop_search_texts(connection: Connection, ids: Collection[str]) -> None:
@@ -25,8 +25,4 @@ def drop_search_texts(connection: Connection, ids: Collection[str]) -> None:
     connection.execute(_DELETE, {"ids": sorted(ids)})
 
 
-_WRITE = text(
-    "INSERT INTO search_texts (server_id, names, addresses) VALUES (:server_id, :names, :addresses)"
-    " ON CONFLICT (server_id) DO UPDATE SET names = excluded.names, addresses = excluded.addresses"
-)
 _DELETE = delete(search_texts).where(among(search_texts.c.server_id, "ids"))
