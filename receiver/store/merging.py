@@ -7,25 +7,24 @@ from secrets import randbits
 from time import perf_counter, thread_time
 
 from attrs import evolve, fields
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from contract import (
     Event,
     Heartbeat,
     Registration,
     ServerRecord,
-    State,
     Tool,
     changes,
     interval,
     merge,
-    patience,
     register,
     tool_changes,
 )
 from receiver.domain.agents.toolsets import toolset_id
-from receiver.domain.databases import CONFLICT, damped, repeats_after
-from receiver.domain.databases.liveness import due_after
+from receiver.domain.databases import CONFLICT, damped, family_of, repeats_after
+from receiver.domain.databases.decisions import is_alone
+from receiver.domain.databases.liveness import due_at
 from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
 from receiver.domain.keys import Key
@@ -49,10 +48,11 @@ from receiver.store.rows import (
     RowCache,
     read_rows,
     write_changes,
+    write_due,
     write_heartbeats,
     write_rows,
 )
-from receiver.store.tables import HEARTBEAT_COLUMNS
+from receiver.store.tables import HEARTBEAT_COLUMNS, among, servers
 
 __all__ = ["apply", "hand_over"]
 
@@ -211,7 +211,7 @@ class _Batch:
             told = told if key is None else self._rights.within_budget(key, told)
             self._events += told
             self._keys[server_id] = key
-            after = after._replace(due_at=_due_at(before, record))
+            after = after._replace(due_at=_due_at(before, after.record))
             self._count_entries(after)
             self.changed_rows += len(told)
         self._after[server_id] = after
@@ -250,11 +250,37 @@ class _Batch:
             new=toolset_of(after for _, after in others),
             left=toolset_of(before for before, _ in others),
         )
+        # Only now, since it locks the numbering of events, which all lock last.
+        joining = [after for before, after in pairs if _may_join(before, after.record)]
+        self._check_relatives(dialect, connection, joining)
         relabelled = inherited(dialect, connection, pairs, self._cache, self._after)
         events = [*self._events, *self._charged(relabelled.events), *self._rights.events]
         write_events(dialect, connection, events)
         after = self._after | relabelled.rows
         return Committed(after, events, described={*self._changes, *relabelled.rows})
+
+    def _check_relatives(
+        self, dialect: Dialect, connection: Connection, joining: Sequence[Row]
+    ) -> None:
+        """
+        Of the servers `joining`, let those be checked at once whose `database_uuid` others have.
+
+        Their rows must be written already. Of two transactions that add servers of one database at
+        the same time, the second one sees the server of the first one, because the numbering of
+        events is locked before.
+        """
+        families = {family for row in joining if (family := family_of(row.record)) is not None}
+        if not families:
+            return
+        dialect.lock_events(connection)
+        shared = {*connection.execute(_SHARED, {"families": sorted(families)}).scalars()}
+        due = [
+            row._replace(due_at=microseconds(row.record.last_seen))
+            for row in joining
+            if family_of(row.record) in shared
+        ]
+        write_due(dialect, connection, due)
+        self._after |= {row.server_id: row for row in due}
 
     def _charged(self, events: Iterable[Event]) -> list[Event]:
         """Those of the events about new labels of servers that the servers' keys may cause."""
@@ -405,20 +431,42 @@ def _due_at(before: Row | None, after: ServerRecord) -> int | None:
     The new `due_at` of a server whose record has changed in more than `HEARTBEAT_COLUMNS`.
 
     In microseconds since 1970. It is the time of the message, so that the server is checked at
-    once, when the server may have become the successor, a node or the twin of another server.
+    once, when the server may have become the successor, a node or the twin of another server. But
+    one without relations to others is taken for the only server of its database, which needs no
+    check as long as it sends. `_Batch.write` finds out whether there are others.
     """
+    silent_at = due_at(after, heard_since=after.last_seen)
+    if before is None:
+        return silent_at
     now = microseconds(after.last_seen)
-    if before is None or before.due_at is None or before.record.state.stale:
+    if silent_at is None:  # it has left
         return now
-    if after.state is State.LEFT:
-        return now
-    if _identity(before.record) != _identity(after):
-        return now
-    return min(before.due_at, due_after(after.last_seen, patience(after, intervals=2)))
+    if _may_join(before, after):
+        is_lone = is_alone([before]) and after.flapping_since is None
+        return silent_at if is_lone else now
+    return now if before.due_at is None else min(before.due_at, silent_at)
+
+
+def _may_join(before: Row | None, after: ServerRecord) -> bool:
+    """Whether a server may share its database with others from now on: it is new, back or moved."""
+    return (
+        before is None or before.record.state.stale or _identity(before.record) != _identity(after)
+    )
 
 
 _apart = attrgetter("owner", "repeats", "catalogue")
 _identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by")
 _description = attrgetter(
     "status", *(each.name for each in fields(ServerRecord) if each.name not in HEARTBEAT_COLUMNS)
+)
+
+_SHARED = (
+    select(servers.c.family)
+    .where(
+        among(servers.c.family, "families"),
+        servers.c.family.is_not(None),
+        servers.c.superseded_by.is_(None),
+    )
+    .group_by(servers.c.family)
+    .having(func.count() > 1)
 )

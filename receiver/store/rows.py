@@ -15,7 +15,7 @@ from receiver.domain.databases import family_of
 from receiver.domain.instants import microseconds
 from receiver.domain.lists.profiles import Profile, profile_of
 from receiver.domain.lists.search_texts import SearchText, search_text_of
-from receiver.domain.queries import NODE, SUPERSEDED, index_text, rank_of
+from receiver.domain.queries import index_text, rank_of
 from receiver.domain.rows import Mark, Row, Turns
 from receiver.store.dialects import Dialect
 from receiver.store.indexes import (
@@ -338,21 +338,12 @@ def index_entries(row: Row) -> list[IndexEntry]:
 def _indexed(record: ServerRecord) -> set[tuple[str, str | None]]:
     """Pairs of `name` and `value` for the rows of a server in `facets`; None stands for no row."""
     texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
-    texts |= {("label", text) for text in record.labels or ()}
-    if record.superseded_by is not None:
-        return texts | {("state", SUPERSEDED)}
-    texts.add(("database_uuid", record.database_uuid))
-    if record.node_of is not None:
-        return texts | {("state", NODE)}
-    standing = f"{record.state.value}/{index_text(record.odoo_stage or '')}"
-    return texts | {("state", record.state.value), (_STANDING, standing)}
+    return texts | {("label", text) for text in record.labels or ()}
 
 
 def _entries(server_id: str, texts: Iterable[tuple[str, str | None]]) -> list[IndexEntry]:
     return [
-        IndexEntry(name, text if name == _STANDING else index_text(text), server_id)
-        for name, text in texts
-        if text is not None
+        IndexEntry(name, index_text(text), server_id) for name, text in texts if text is not None
     ]
 
 
@@ -396,7 +387,6 @@ def _due_columns(row: Row) -> dict[str, Any]:
     }
 
 
-_STANDING = "standing"
 _DERIVED = ("toolset", "rank", "profile", "family")
 """Columns that follow from others."""
 

@@ -44,7 +44,7 @@ from receiver.store.tables import (
     among,
     count_of_lapsed_keys,
     events,
-    facets,
+    is_in_state,
     is_of_lapsed_key,
     pauses,
     servers,
@@ -468,9 +468,12 @@ _LAST_PAUSE = select(pauses.c.id, pauses.c.ended).order_by(pauses.c.id.desc()).l
 _PAUSES = select(pauses.c.began, pauses.c.ended).order_by(pauses.c.id.desc())
 _owner = func.coalesce(servers.c.owner, "")
 _sharing = (
-    select(facets.c.value, facets.c.server_id, _owner.label("owner"))
-    .join(servers, servers.c.server_id == facets.c.server_id)
-    .where(facets.c.name == "database_uuid", among(facets.c.value, "uuids"))
+    select(servers.c.family.label("value"), servers.c.server_id, _owner.label("owner"))
+    .where(
+        among(servers.c.family, "uuids"),
+        servers.c.family.is_not(None),
+        servers.c.superseded_by.is_(None),
+    )
     .cte("sharing")
 )
 # Counted for each key by itself, or the servers of one key could make another's family too large.
@@ -520,28 +523,26 @@ The query for how many servers have recovered since an event.
 It counts only the first `limit` events, so a result of `limit` or more is a lower bound.
 """
 
+# Not by the rank: the events must find the servers, and not an index of servers the events.
+_silent = and_(
+    servers.c.state.in_([State.LATE, State.DOWN]),
+    servers.c.superseded_by.is_(None),
+    servers.c.node_of.is_(None),
+    servers.c.last_seen >= bindparam("heard_after"),
+    ~is_of_lapsed_key,
+)
 _silent_by_event = (
     select(events.c.server_id)
-    .join(facets, facets.c.server_id == events.c.server_id)
     .join(servers, servers.c.server_id == events.c.server_id)
     .where(
         events.c.at > bindparam("begin"),
         events.c.id > bindparam("after"),  # with the number the index skips all older events
         events.c.kind == EventKind.LATE,
-        facets.c.name == "state",
-        facets.c.value.in_([State.LATE.value, State.DOWN.value]),
-        servers.c.last_seen >= bindparam("heard_after"),
-        ~is_of_lapsed_key,
+        _silent,
     )
 )
 _silent_by_row = select(servers.c.server_id).where(
-    _flaps,
-    servers.c.state.in_([State.LATE, State.DOWN]),
-    servers.c.superseded_by.is_(None),
-    servers.c.node_of.is_(None),
-    servers.c.state_since > bindparam("begin"),
-    servers.c.last_seen >= bindparam("heard_after"),
-    ~is_of_lapsed_key,
+    _flaps, servers.c.state_since > bindparam("begin"), _silent
 )
 
 
@@ -549,11 +550,10 @@ def _count(*found: Select[Any]) -> Select[Any]:
     return select(func.count()).select_from(union(*found).subquery())
 
 
-_stale = [State.LATE.value, State.DOWN.value]
 # Most fleets have few such servers: then the larger queries are not needed.
 _SOME_STALE = (
-    select(facets.c.server_id)
-    .where(facets.c.name == "state", facets.c.value.in_(_stale))
+    select(servers.c.server_id)
+    .where(is_in_state(State.LATE, State.DOWN))
     .limit(bindparam("limit", type_=Integer))
 )
 _earlier = events.alias()
@@ -576,9 +576,7 @@ Servers that flapped then are left out, because it is not known whether the even
 """
 _up = [State.NEW, State.UP]
 _HEARD = select(
-    select(func.count())
-    .where(facets.c.name == "state", facets.c.value.in_([state.value for state in _up]))
-    .scalar_subquery()
+    select(func.count()).select_from(servers).where(is_in_state(*_up)).scalar_subquery()
     - count_of_lapsed_keys(
         servers.c.state.in_(_up), servers.c.superseded_by.is_(None), servers.c.node_of.is_(None)
     )

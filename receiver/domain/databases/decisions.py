@@ -25,7 +25,7 @@ from receiver.domain.instants import microseconds
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "decide", "is_alone"]
 
 
 class Decision(NamedTuple):

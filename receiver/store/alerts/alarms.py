@@ -45,7 +45,7 @@ from receiver.store.events import read_after, write_events
 from receiver.store.labels import noted
 from receiver.store.lists.troubled import troubled_after
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import Moment, among, count_of_lapsed_keys, facets, servers
+from receiver.store.tables import Moment, among, count_of_lapsed_keys, is_in_state, servers
 
 __all__ = [
     "Step",
@@ -548,9 +548,7 @@ _REVISIONS = select(servers.c.server_id, servers.c.revision).where(
 )
 _stale = [state for state in State if state.stale]
 _AWAY = select(
-    select(func.count())
-    .where(facets.c.name == "state", facets.c.value.in_([state.value for state in _stale]))
-    .scalar_subquery()
+    select(func.count()).select_from(servers).where(is_in_state(*_stale)).scalar_subquery()
     - count_of_lapsed_keys(
         servers.c.state.in_(_stale), servers.c.superseded_by.is_(None), servers.c.node_of.is_(None)
     )

@@ -7,7 +7,7 @@ each other.
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, lru_cache
 from json import dumps
 from types import MappingProxyType
 from typing import Any
@@ -39,6 +39,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy import Dialect as SQLAlchemyDialect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
@@ -141,10 +142,11 @@ class Postgresql:
     ) -> None:
         # One statement for all rows: one for each takes several times as long.
         statement = _insert_given(table, tuple(rows[0]), or_update=or_update)
-        connection.execute(statement, _json_rows(_plain(table, rows)))
+        connection.execute(statement, _json_rows(_plain(rows, table, connection.dialect)))
 
     def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        connection.execute(_UPDATE_SERVERS, _json_rows(_plain(servers, rows)))
+        given = _plain(rows, servers, connection.dialect)
+        connection.execute(_UPDATE_SERVERS, _json_rows(given))
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         connection.execute(_UPDATE_HEARTBEATS, _json_rows(rows))
@@ -267,9 +269,11 @@ def _json_rows(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
     return {"rows": orjson.dumps([*rows]).decode()}
 
 
-def _plain(table: Table, rows: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+def _plain(
+    rows: Iterable[Mapping[str, Any]], table: Table, dialect: SQLAlchemyDialect
+) -> Iterable[Mapping[str, Any]]:
     """Rows of a table with their values as `_json_rows` takes them; without those that are None."""
-    converters = _converters(table)
+    converters = _converters(table, dialect)
     for row in rows:
         yield {
             name: converters[name](value) if name in converters else value
@@ -278,16 +282,17 @@ def _plain(table: Table, rows: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[
         }
 
 
-@cache
-def _converters(table: Table) -> Mapping[str, Callable[[Any], Any]]:
+@lru_cache
+def _converters(table: Table, dialect: SQLAlchemyDialect) -> Mapping[str, Callable[[Any], Any]]:
     """By the name of a column: what makes a value that `_json_rows` takes out of one of Python."""
-    return {each.name: found for each in table.c if (found := _converter(each.type)) is not None}
+    found = {each.name: _converter(each.type, dialect) for each in table.c}
+    return {name: converter for name, converter in found.items() if converter is not None}
 
 
-def _converter(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+def _converter(kind: TypeEngine[Any], dialect: SQLAlchemyDialect) -> Callable[[Any], Any] | None:
     if not isinstance(kind, TypeDecorator):
         return _fragment if isinstance(kind, JSON) else None
-    to_plain, dialect = kind.process_bind_param, postgresql.dialect()
+    to_plain = kind.process_bind_param
     if isinstance(kind.impl_instance, JSON):
         return lambda value: _fragment(to_plain(value, dialect))
     return lambda value: to_plain(value, dialect)

@@ -15,13 +15,13 @@ from attrs import evolve
 from sqlalchemy import Connection, Select, select
 
 from receiver.domain.forgetting import Forgettable, Stage, to_forget
-from receiver.domain.queries import SUPERSEDED, index_text
+from receiver.domain.queries import SUPERSEDED
 from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.forgetting.deletion import delete_servers
 from receiver.store.lists import apply_filter
 from receiver.store.rows import Committed, RowCache, read_rows, row_of
-from receiver.store.tables import among, facets, servers
+from receiver.store.tables import among, servers
 
 __all__ = ["BATCH", "Chosen", "chosen_after", "forget", "forgettable"]
 
@@ -154,8 +154,8 @@ def _chosen(asked: Forgettable, state: str) -> Select[Any]:
 
 
 def _around(connection: Connection, chosen: Chosen) -> _Around:
-    def named(query: Select[Any], **more: Any) -> set[str]:
-        return {*connection.execute(query, {"ids": sorted(known), **more}).scalars()}
+    def named(query: Select[Any]) -> set[str]:
+        return {*connection.execute(query, {"ids": sorted(known)}).scalars()}
 
     known = {*chosen.ids}
     is_cut = False
@@ -164,9 +164,7 @@ def _around(connection: Connection, chosen: Chosen) -> _Around:
         older = named(_older(chosen.most_older))
         is_cut = len(older) == chosen.most_older
         known |= older
-    uuids = {index_text(each) for each in named(_UUIDS)}
-    others = named(_OLDER) | named(_TWINS, uuids=sorted(uuids))
-    return _Around(known, others, is_cut)
+    return _Around(known, named(_OLDER) | named(_TWINS), is_cut)
 
 
 def _older(limit: int | None) -> Select[Any]:
@@ -183,16 +181,7 @@ _NODES = select(servers.c.server_id).where(
 _OLDER = select(servers.c.server_id).where(
     among(servers.c.superseded_by, "ids"), servers.c.superseded_by.is_not(None)
 )
-_UUIDS = select(servers.c.database_uuid).where(
-    among(servers.c.server_id, "ids"), servers.c.database_uuid.is_not(None)
-)
-_TWINS = (
-    select(facets.c.server_id)
-    .join(servers, servers.c.server_id == facets.c.server_id)
-    .where(
-        facets.c.name == "database_uuid",
-        among(facets.c.value, "uuids"),
-        among(servers.c.twin_of, "ids"),
-    )
+_TWINS = select(servers.c.server_id).where(
+    among(servers.c.twin_of, "ids"), servers.c.twin_of.is_not(None)
 )
 _READ = select(servers).where(among(servers.c.server_id, "ids"))

@@ -8,14 +8,13 @@ from sqlalchemy import Connection, bindparam, select, union
 from contract import Event, EventKind, changes
 from receiver.domain.databases import damped
 from receiver.domain.forgetting import without
-from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
 from receiver.store.catalogues import toolset_of, write_catalogues, write_toolsets
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
 from receiver.store.labels import drop_annotations
 from receiver.store.rows import Committed, RowCache, delete_rows, read_rows, write_rows
-from receiver.store.tables import facets, servers
+from receiver.store.tables import servers
 from receiver.store.tombstones import write_tombstones
 
 __all__ = ["delete_server", "delete_servers"]
@@ -96,22 +95,12 @@ def delete_servers(
 
 def _referring(connection: Connection, server_id: str) -> list[str]:
     """The ids of the servers that name this server in `superseded_by`, `twin_of` or `node_of`."""
-    uuid = connection.execute(_UUID, {"id": server_id}).scalar()
-    texts = {"id": server_id, "by": index_text(server_id), "uuid": index_text(uuid or "")}
-    return [*connection.execute(_REFERRING, texts).scalars()]
+    return [*connection.execute(_REFERRING, {"id": server_id}).scalars()]
 
 
-_UUID = select(servers.c.database_uuid).where(servers.c.server_id == bindparam("id"))
 _REFERRING = union(
-    select(facets.c.server_id).where(
-        facets.c.name == "superseded_by", facets.c.value == bindparam("by")
-    ),
-    select(facets.c.server_id)
-    .join(servers, servers.c.server_id == facets.c.server_id)
-    .where(
-        facets.c.name == "database_uuid",
-        facets.c.value == bindparam("uuid"),
-        servers.c.twin_of == bindparam("id"),
-    ),
-    select(servers.c.server_id).where(servers.c.node_of == bindparam("id")),
+    *(
+        select(servers.c.server_id).where(column == bindparam("id"))
+        for column in (servers.c.superseded_by, servers.c.twin_of, servers.c.node_of)
+    )
 )

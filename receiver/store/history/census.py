@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Integer, bindparam, func, select
 from contract import State
 from contract.states import patience_of
 from receiver.domain.history import Census, Shares, begin_of_minute, most_frequent
-from receiver.store.tables import facets, is_listed, is_of_lapsed_key, servers
+from receiver.store.tables import is_in_state, is_listed, is_of_lapsed_key, servers
 
 __all__ = ["take_census"]
 
@@ -102,8 +102,7 @@ _VERSIONS = (
 )
 _asked = (
     select(servers.c.heartbeat_interval_seconds.label("declared"))
-    .join(facets, facets.c.server_id == servers.c.server_id)
-    .where(facets.c.name == "state", facets.c.value.in_(_SILENT), ~is_of_lapsed_key)
+    .where(is_in_state(State.LATE, State.DOWN), ~is_of_lapsed_key)
     .limit(bindparam("limit", type_=Integer))
     .subquery()
 )

@@ -54,9 +54,9 @@ def claims_like(connection: Connection, records: Sequence[ServerRecord]) -> Sequ
 
     A claim is what decides which of several servers has a name in the registry. The servers of
     `records` are usually found, too. Superseded servers (replaced in a rebuild of their database)
-    are left out, because the table `facets` has no `database_uuid` for them, and so are nodes and
-    servers that report no address, which can have no entry. If more than 2,000 servers have one of
-    the UUIDs, those beyond 2,000 are left out. A record without a name or UUID finds nothing.
+    are left out, and so are nodes and servers that report no address, which can have no entry. If
+    more than 2,000 servers have one of the UUIDs, those beyond 2,000 are left out. A record without
+    a name or UUID finds nothing.
     """
     known = [each for each in records if each.database is not None and each.database_uuid]
     if not known:
@@ -195,12 +195,13 @@ How many claims are read at most. More servers with one database are no rebuilds
 its UUID was copied again and again, and one of the first has its name.
 """
 _LIKE = (
-    _CLAIM.join(facets, facets.c.server_id == servers.c.server_id)
-    .where(
-        facets.c.name == "database_uuid",
-        among(facets.c.value, "uuids"),
+    _CLAIM.where(
+        among(servers.c.family, "uuids"),
+        servers.c.family.is_not(None),
+        servers.c.superseded_by.is_(None),
         among(servers.c.database, "databases"),
     )
-    .order_by(facets.c.value, facets.c.server_id)  # as the index has them
+    # As the index has them.
+    .order_by(servers.c.family, servers.c.superseded_by, servers.c.server_id)
     .limit(_MOST_CLAIMS)
 )

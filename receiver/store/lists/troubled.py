@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Integer, Select, bindparam, func, select, tex
 from contract import State
 from receiver.domain.grouping.problems import Troubled
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, facets, is_listed, servers
+from receiver.store.tables import among, is_in_state, is_listed, servers
 
 __all__ = ["TROUBLED", "numbers_owned", "troubled", "troubled_after"]
 
@@ -73,9 +73,7 @@ _NUMBERS_OWNED = (
     .group_by(servers.c.owner)
 )
 _is_current = text("superseded_by IS NULL AND state <> 'left'")
-_stale = select(facets.c.server_id).where(
-    facets.c.name == "state", facets.c.value.in_([State.LATE.value, State.DOWN.value])
-)
+_stale = select(servers.c.server_id).where(is_in_state(State.LATE, State.DOWN))
 # A query for each column, since each has an index of its own, which holds few servers.
 _odd = [
     select(servers.c.server_id).where(column.is_not(None), _is_current)
@@ -87,13 +85,9 @@ _ids = union(_stale, *_odd).subquery()
 def _next_of(state: State) -> Select[Any]:
     """The next servers of a state: as many as are wanted of all, so that not all are read."""
     some = (
-        select(facets.c.server_id)
-        .where(
-            facets.c.name == "state",
-            facets.c.value == state.value,
-            facets.c.server_id > bindparam("after"),
-        )
-        .order_by(facets.c.server_id)
+        select(servers.c.server_id)
+        .where(is_in_state(state), servers.c.server_id > bindparam("after"))
+        .order_by(servers.c.server_id)
         .limit(bindparam("limit", type_=Integer))
         .subquery()
     )

@@ -6,14 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, select
 
-from receiver.domain.queries import LISTED, index_text
+from receiver.domain.queries import LISTED, Rank, index_text
 from receiver.store.tables import (
     count_of_lapsed_keys,
-    facets,
     is_lapsed,
     is_listed,
     is_of_lapsed_key,
     keys,
+    profiles,
     servers,
 )
 
@@ -28,9 +28,11 @@ def count_standing(
 
     These are the servers of keys that are revoked or expired at `now`.
     """
-    found = connection.execute(TALLY).all()
+    counts: Counter[tuple[str, str]] = Counter()
+    for rank, stage, number in connection.execute(TALLY):
+        if rank not in _WITHOUT_STANDING:
+            counts[Rank(rank).state, index_text(stage)] += number
     lapsed = _lapsed_tally(connection, now)
-    counts = Counter({_state_and_stage(standing): count for standing, count in found})
     return counts - Counter(lapsed), bool(lapsed)
 
 
@@ -42,18 +44,19 @@ def _lapsed_tally(connection: Connection, now: datetime) -> Mapping[tuple[str, s
     return counts
 
 
-def _state_and_stage(standing: str) -> tuple[str, str]:
-    state, _, stage = standing.partition("/")
-    return state, stage
-
-
-TALLY = (
-    select(facets.c.value, func.count()).where(facets.c.name == "standing").group_by(facets.c.value)
+_WITHOUT_STANDING = {Rank.NODE, Rank.SUPERSEDED}
+_alike = (
+    select(servers.c.profile, servers.c.rank, func.count().label("number"))
+    .group_by(servers.c.profile, servers.c.rank)
+    .subquery()
+)
+TALLY = select(_alike.c.rank, profiles.c.stage, _alike.c.number).join(
+    profiles, profiles.c.id == _alike.c.profile
 )
 """
-The query that counts servers by state, a slash and stage, from the table `facets` alone.
+The query that counts servers by rank and stage, from an index and the table `profiles` alone.
 
-The table has these texts under the name `standing`; superseded servers and nodes have none there.
+Several of its rows may have the same rank and stage.
 """
 _has_standing = and_(servers.c.superseded_by.is_(None), servers.c.node_of.is_(None))
 _stage = func.coalesce(servers.c.odoo_stage, "")

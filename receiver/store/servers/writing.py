@@ -26,7 +26,7 @@ from receiver.store.rows import Committed, RowCache
 from receiver.store.servers.commits import Committing, OnEvents
 from receiver.store.servers.reading import OWNER, ReadServers, can_exist
 from receiver.store.silence import attended_since
-from receiver.store.tables import facets, is_of_lapsed_key, servers
+from receiver.store.tables import is_in_state, is_of_lapsed_key, servers
 from receiver.store.transactions import Transactions
 
 __all__ = ["Servers"]
@@ -249,12 +249,5 @@ def _next_stage(asked: Forgettable, stage: Stage, ids: Sequence[str], limit: int
 
 
 _HEARD = (
-    select(facets.c.server_id)
-    .join(servers, servers.c.server_id == facets.c.server_id)
-    .where(
-        facets.c.name == "state",
-        facets.c.value.in_([State.NEW.value, State.UP.value]),
-        ~is_of_lapsed_key,
-    )
-    .limit(1)
+    select(servers.c.server_id).where(is_in_state(State.NEW, State.UP), ~is_of_lapsed_key).limit(1)
 )

@@ -20,7 +20,13 @@ from receiver.store.tables.keys import (
 )
 from receiver.store.tables.people import annotations, saved_views
 from receiver.store.tables.receivers import commits, pauses, secrets, watches
-from receiver.store.tables.servers import DUE_COLUMNS, HEARTBEAT_COLUMNS, is_listed, servers
+from receiver.store.tables.servers import (
+    DUE_COLUMNS,
+    HEARTBEAT_COLUMNS,
+    is_in_state,
+    is_listed,
+    servers,
+)
 from receiver.store.tables.tools import (
     catalogues,
     has_all_words,
@@ -49,6 +55,7 @@ __all__ = [
     "facets",
     "has_all_words",
     "has_any_word",
+    "is_in_state",
     "is_lapsed",
     "is_listed",
     "is_of_lapsed_key",

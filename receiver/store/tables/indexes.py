@@ -79,15 +79,11 @@ An inverted index: from a value, such as the name of a database, to the servers 
 
 Each row says that the server `server_id` has the value `value`, and `name` says what the value is:
 
-- `database` and `superseded_by`: The field of the record; no row if the field is None.
+- `database`: The field of the record; no row if the field is None.
 - `label`: A label of the server's database; a row for each.
-- `state`: `superseded` if another server superseded this one, `node` if lists show another server
-  of its database in its place, and otherwise the state of its record.
-- `database_uuid`: The field of the record. Superseded servers have no such row.
-- `standing`: The state, a slash and the stage. Superseded servers and nodes have no such row.
 
 Long values are stored as `receiver.domain.queries.index_text` returns them. Stages, versions and
-tools are in the table `profiles` instead.
+tools are in the table `profiles` instead; states and UUIDs of databases have indexes of `servers`.
 """
 
 
@@ -99,8 +95,5 @@ class IndexEntry(NamedTuple):
     server_id: str
 
 
-INDEXED_FIELDS = {
-    "database": "database",
-    "superseded_by": "superseded_by",
-}
+INDEXED_FIELDS = {"database": "database"}
 """The fields of `ServerRecord` that the table `facets` has, by the `name` of their rows there."""

@@ -1,11 +1,24 @@
 """The table of the servers, its indexes, and which of its columns are written together."""
 
-from sqlalchemy import JSON, BigInteger, Column, Double, Index, Integer, Table, Text, and_, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Double,
+    Index,
+    Integer,
+    Table,
+    Text,
+    and_,
+    text,
+)
 
 from contract import IpAddresses, State
+from receiver.domain.queries import ranks_of
 from receiver.store.tables.columns import Json, Key, Member, Moment, metadata
 
-__all__ = ["DUE_COLUMNS", "HEARTBEAT_COLUMNS", "is_listed", "servers"]
+__all__ = ["DUE_COLUMNS", "HEARTBEAT_COLUMNS", "is_in_state", "is_listed", "servers"]
 
 servers = Table(
     "servers",
@@ -110,6 +123,17 @@ list shows another server of the same database in their place), and servers that
 addon was uninstalled).
 """
 
+
+def is_in_state(*states: State) -> ColumnElement[bool]:
+    """
+    The condition that a server is in one of some states, and neither superseded nor a node.
+
+    An index finds the servers by their rank, which follows from that.
+    """
+    ranks = ranks_of(state.value for state in states)
+    return servers.c.rank.in_(sorted(rank.value for rank in ranks))
+
+
 Index(
     "ix_servers_node_of",
     servers.c.node_of,
@@ -130,9 +154,11 @@ Index(
     postgresql_where=servers.c.flapping_since.is_not(None),
 )
 
+# Few of the servers of a database are not superseded, and these are looked for.
 Index(
     "ix_servers_family",
     servers.c.family,
+    servers.c.superseded_by,
     servers.c.server_id,
     sqlite_where=servers.c.family.is_not(None),
     postgresql_where=servers.c.family.is_not(None),

@@ -533,12 +533,11 @@ def large(sqlite_url: str) -> str:
                 SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000
             )
             INSERT INTO servers (server_id, hostname, odoo_stage, first_seen, last_seen,
-                                 heartbeat_count, state, state_since, revision)
+                                 heartbeat_count, state, state_since, revision, rank, profile)
             SELECT 's' || n, 'web-' || n, iif(n % 3, 'production', 'dev'), 0, 0, 1,
-                   iif(n % 10, 'up', 'down'), 0, 0
+                   iif(n % 10, 'up', 'down'), 0, 0, iif(n % 10, 5, 0), iif(n % 3, 1, 2)
             FROM numbers;
-            INSERT INTO facets (name, value, server_id)
-            SELECT 'standing', state || '/' || odoo_stage, server_id FROM servers;
+            INSERT INTO profiles (id, stage) VALUES (1, 'production'), (2, 'dev');
             COMMIT;
             """
         )
@@ -567,7 +566,9 @@ def test_query_plan_of_server_counts_uses_an_index(large: str) -> None:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}").all()
     store.close()
 
-    assert ["SEARCH facets USING PRIMARY KEY (name=?)"] == [step[-1] for step in plan]
+    read = "SCAN servers USING COVERING INDEX ix_servers_profile_rank_server_id"
+    assert read in [step[-1] for step in plan]
+    assert [] == [step[-1] for step in plan if "TEMP B-TREE" in step[-1]]
 
 
 def least_seconds(work: Callable[[], Any], *, times: int = 20_000, rounds: int = 5) -> float:

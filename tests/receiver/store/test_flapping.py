@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from contract import EventKind
+from receiver.domain.instants import microseconds
 from receiver.service.availability import History
 from receiver.store import SqlStore
 from watched import Watched, due_at
@@ -118,6 +119,14 @@ def test_lasting_state_of_a_flapping_server_is_checked_for_calm(
     assert None is not due_at(engine, "a")
     fleet.go_on(1800)
     assert None is due_at(engine, "a")
+
+
+def test_flapping_server_that_is_back_is_checked_for_calm(fleet: Watched, engine: Engine) -> None:
+    flap(fleet, "a")
+    fleet.go_on(600)
+    fleet.beat("a")
+
+    assert microseconds(fleet.now) == due_at(engine, "a")
 
 
 def test_clock_that_is_set_back_leaves_no_flapping_in_the_future(fleet: Watched) -> None:

@@ -86,7 +86,6 @@ def test_service_discovery_of_a_large_down_fleet_is_quick(
 ) -> None:
     # The timeout is long because a receiver that has just started updates every `due_at`.
     with closing(sqlite3.connect(str(make_url(new_sqlite_url).database), timeout=60)) as database:
-        database.execute("UPDATE facets SET value = 'down' WHERE name = 'state'")
         database.execute("UPDATE servers SET state = 'down', rank = 0")
         database.commit()
 

@@ -18,8 +18,6 @@ TWO_MINUTES = timedelta(seconds=135)  # and the tolerance
 
 def test_sweep_moves_due_at_and_a_heartbeat_does_not(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a")
-    new = due_at(engine, "a")
-    fleet.sweep()
     first = due_at(engine, "a")
     fleet.clock.advance(100)
     fleet.beat("a")
@@ -28,7 +26,6 @@ def test_sweep_moves_due_at_and_a_heartbeat_does_not(fleet: Watched, engine: Eng
     fleet.sweep()
 
     heard = fleet.record("a").last_seen
-    assert microseconds(fleet.heard_since) == new
     assert first == lazy == due_after(fleet.heard_since, TWO_MINUTES)
     assert due_after(heard, TWO_MINUTES) == due_at(engine, "a")
     assert [] == fleet.told()
@@ -39,7 +36,7 @@ def test_note_that_a_receiver_runs_tells_whether_any_server_is_due(fleet: Watche
         return fleet.store.watch.note_presence(fleet.now, absent=timedelta.max).is_any_due
 
     found = [is_any_due(), is_any_due()]  # the first note does not ask
-    fleet.beat("a")
+    fleet.beat("a", "b", **DATABASE)
     found.append(is_any_due())
     fleet.sweep()
     found.append(is_any_due())
@@ -62,7 +59,56 @@ def test_down_and_superseded_servers_are_never_due(fleet: Watched, engine: Engin
     assert ("down", "new") == (fleet.state("down"), fleet.record("old").superseded_by)
     assert (None, None) == (due_at(engine, "down"), due_at(engine, "old"))
     fleet.beat("down", "old")
-    assert {microseconds(fleet.now)} == {due_at(engine, "down"), due_at(engine, "old")}
+    assert due_after(fleet.now, TWO_MINUTES) == due_at(engine, "down")
+    assert microseconds(fleet.now) == due_at(engine, "old")
+
+
+def test_new_server_is_checked_at_once_only_if_others_have_its_database(
+    fleet: Watched, engine: Engine
+) -> None:
+    fleet.beat("alone", database_uuid="other")
+    fleet.beat("without")
+    fleet.beat("left", status=FAREWELL)
+    fleet.beat("first", **DATABASE)
+    first = due_at(engine, "first")
+    fleet.beat("second", **DATABASE)
+    fleet.beat("third", "fourth", database_uuid="third")
+
+    later = due_after(fleet.now, TWO_MINUTES)
+    assert [later] * 3 == [due_at(engine, "alone"), due_at(engine, "without"), first]
+    assert None is due_at(engine, "left")
+    related = {due_at(engine, each) for each in ("second", "third", "fourth")}
+    assert {microseconds(fleet.now)} == related
+
+
+def test_server_that_is_back_is_checked_at_once_if_others_have_its_database(
+    fleet: Watched, engine: Engine
+) -> None:
+    fleet.beat("alone", database_uuid="other")
+    fleet.beat("one", database="one", database_uuid="u")
+    fleet.beat("two", database="two", database_uuid="u")
+    fleet.go_on(400)
+    fleet.beat("alone", "one", "two")
+
+    assert due_after(fleet.now, TWO_MINUTES) == due_at(engine, "alone")
+    assert {microseconds(fleet.now)} == {due_at(engine, "one"), due_at(engine, "two")}
+
+
+def test_of_servers_of_one_database_that_two_stores_add_at_once_one_is_checked(
+    store: SqlStore, other: SqlStore, engine: Engine
+) -> None:
+    fleet, other_fleet = Watched(store), Watched(other)
+
+    def add(to: Watched, server_id: str, uuid: str) -> None:
+        to.beat(server_id, database_uuid=uuid)
+
+    for n in range(20):
+        uuid = f"u{n}"
+        at_once(partial(add, fleet, f"a{n}", uuid), partial(add, other_fleet, f"b{n}", uuid))
+
+    now = microseconds(fleet.now)
+    for n in range(20):
+        assert now in {due_at(engine, f"a{n}"), due_at(engine, f"b{n}")}
 
 
 def test_shorter_interval_makes_a_server_late_sooner(fleet: Watched) -> None:

@@ -1,0 +1,20 @@
+"""Let indexes of servers say what `facets` said of states and databases."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0021"
+down_revision = "0020"
+
+
+def upgrade() -> None:
+    op.execute("DELETE FROM facets WHERE name NOT IN ('database', 'label')")
+    known = sa.text("family IS NOT NULL")
+    op.drop_index("ix_servers_family", "servers")
+    op.create_index(
+        "ix_servers_family",
+        "servers",
+        ["family", "superseded_by", "server_id"],
+        sqlite_where=known,
+        postgresql_where=known,
+    )
