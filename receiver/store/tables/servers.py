@@ -74,6 +74,9 @@ servers = Table(
     Index("ix_servers_server_id_rank_profile", "server_id", "rank", "profile"),
     Index("ix_servers_rank_server_id_profile", "rank", "server_id", "profile"),
     Index("ix_servers_profile_rank_server_id", "profile", "rank", "server_id"),
+    # A batch updates all rows of a page at once: each new version needs room beside the old one,
+    # or it goes to another page, and with that into all indexes.
+    postgresql_with={"fillfactor": 50},
 )
 """
 One row per server: the fields of `contract.ServerRecord`, and those of `receiver.domain.rows.Row`.

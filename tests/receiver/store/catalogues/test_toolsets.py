@@ -9,6 +9,7 @@ from sqlalchemy import Engine, make_url, text
 
 from contract import Heartbeat
 from receiver.domain.agents.toolsets import toolset_id
+from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import Filter, Order, PageRequest
@@ -45,6 +46,16 @@ def test_servers_with_the_same_tools_share_a_set(fleet: Watched, engine: Engine)
 
     assert {toolset_id(tuple("xyz"))} == stored(engine)
     assert [["a", "b"]] * 3 == [offering(fleet.store, name) for name in "xyz"]
+
+
+def test_tool_whose_name_has_letters_beyond_ascii_is_found_by_a_word(fleet: Watched) -> None:
+    beat(fleet, "new", ["read_\u00f6l"])
+    beat(fleet, "changed", ["x"])
+    beat(fleet, "changed", ["sell_\u00f6l", "x"])
+
+    found = kept_in(fleet.store, FilterText.parse("\u00f6l").to_filter())
+
+    assert ["changed", "new"] == [record.server_id for record in found]
 
 
 def test_tool_set_is_deleted_with_the_last_server_that_has_it(
@@ -145,10 +156,10 @@ def test_thousand_tools_take_little_more_than_their_names(fleet: Watched, engine
     letters = "abcdefghijklmnop"
     names = [a + b + c for a in letters for b in letters for c in letters]
     before = bytes_of(engine)
-    for n in range(40):
+    for n in range(80):
         beat(fleet, f"s{n}", [names[(n * 7 + 3 * m) % len(names)] for m in range(1_000)])
 
-    assert bytes_of(engine) - before < 4 * 40 * 6 * 1_000
+    assert bytes_of(engine) - before < 4 * 80 * 6 * 1_000
 
 
 def bytes_of(engine: Engine) -> int:
