@@ -33,7 +33,7 @@ def write_tallies(
         if number
     ]
     if rows:
-        dialect.execute_many(connection, _ADD, rows)
+        connection.execute(_ADD, rows)
     if left:
         connection.execute(_FORGET, {"ids": sorted({each.id for each in left})})
 

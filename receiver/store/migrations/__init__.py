@@ -16,7 +16,7 @@ __all__ = [
     "upgrade",
 ]
 
-NEWEST = "0021"
+NEWEST = "0022"
 """The revision of the newest file in `versions`."""
 
 MOVED = "moved-"

@@ -2,16 +2,19 @@
 
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from contract import FAREWELL
 from odoos import DATABASE
 from receiver.domain.databases.liveness import due_after
 from receiver.domain.instants import microseconds
+from receiver.store import SqlStore
 from receiver.store.silence import IS_DUE
-from watched import Watched, due_at
+from watched import Watched, at_once, due_at
 
 TWO_MINUTES = timedelta(seconds=135)  # and the tolerance
 
