@@ -61,12 +61,15 @@ class Guarded(Route):
         self.describes = describes
         self.methods_of_path = frozenset(self.methods or ())
         """The methods of all routes with the same path pattern, as `share_paths` sets them."""
+        self._beginning = _beginning(self.path)
         _, name, ending = self.path.rpartition("}")
         self._ending = ending.encode() if name else b""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
-            is_call = scope["raw_path"].endswith(self._ending)
+            # A request tries one route after the other: this is a tenth of the time of a pattern.
+            may_match = self._beginning in scope["path"]
+            is_call = may_match and scope["raw_path"].endswith(self._ending)
             if not (is_call and _is_utf8(scope)):
                 return Match.NONE, {}
         match, found = super().matches(scope)
@@ -127,8 +130,14 @@ def _by_id(route: Routes) -> Routes:
     second = copy(route)
     second.path = BY_ID + route.path.replace("/{server_id:path}", "")
     second.path_regex, second.path_format, second.param_convertors = compile_path(second.path)
-    second.id_in_query, second._ending = True, b""  # noqa: SLF001 - a copy of an object of this module
+    second.id_in_query = True
+    second._beginning, second._ending = _beginning(second.path), b""  # noqa: SLF001 - a copy of an object of this module
     return second
+
+
+def _beginning(pattern: str) -> str:
+    """The text before the first parameter of a path pattern, which a path must contain to match."""
+    return pattern.partition("{")[0]
 
 
 def _id_in_query(scope: Scope) -> str:

@@ -36,11 +36,13 @@ class BrowserRoute(PageRoute):
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http":
-            names_format = "format" in QueryParams(scope["query_string"])
-            if names_format or not accepts_html(scope):
-                return Match.NONE, {}
-        return super().matches(scope)
+        match, found = super().matches(scope)
+        if match is Match.NONE:  # first, because each request for another path ends here
+            return match, found
+        names_format = "format" in QueryParams(scope["query_string"])
+        if names_format or not accepts_html(scope):
+            return Match.NONE, {}
+        return match, found
 
 
 def routes() -> list[BaseRoute]:
