@@ -185,6 +185,7 @@ async def _services(
         )
         opened.callback(store.close)
         calls = StoreCalls()
+        opened.callback(calls.close)
         mirror = KeyMirror(store, limits, clock=clock, read_seconds=tuning.look_seconds)
         opened.callback(mirror.close)
         allowance = Allowance(tuning.transaction_seconds, tuning.shared_seconds)
