@@ -308,7 +308,7 @@ async def list_servers(request: Request) -> Response:
 
     def as_json(page: Page) -> Response:
         after = page.next_after and write_cursor(query.order, page.next_after)
-        servers = [each.encode() for each in page.servers]
+        servers = [orjson.Fragment(each.encode()) for each in page.servers]
         answer = {"servers": servers, "count": len(servers), "next_cursor": after, **more}
         body = orjson.dumps(answer)
         return json_answer(request, body, tag_of(body))
@@ -344,11 +344,12 @@ def _with_availability(request: Request, sighting: Sighting, history: History) -
     shares = {name: history.availability(time) for name, time in WINDOWS.items()}
     cut = history.cut_within(LONGEST)
     since = cut and format_moment(cut)
-    body = orjson.dumps(sighting.encode(availability=shares, availability_since=since))
+    record = sighting.encode()
+    more = orjson.dumps({"availability": shares, "availability_since": since})
     # Shares of a time up to now change at every moment; a difference of 0.01 % means nothing.
     rounded = {name: share and round(share, 4) for name, share in shares.items()}
-    record = orjson.dumps(sighting.encode())
-    return json_answer(request, body, "W/" + tag_of(record, orjson.dumps(rounded)))
+    tag = "W/" + tag_of(record, orjson.dumps(rounded))
+    return json_answer(request, b"%b,%b" % (record[:-1], more[1:]), tag)
 
 
 _PAGES_OF_EVENTS = (

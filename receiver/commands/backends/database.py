@@ -125,7 +125,7 @@ class DatabaseBackend:
                     nodes=nodes.get(record.server_id, ()),
                     is_lapsed=owners.get(record.server_id) in lapsed,
                 )
-                encoded: Json = orjson.loads(orjson.dumps(sighting.encode()))
+                encoded: Json = orjson.loads(sighting.encode())
                 yield encoded
             after = page.next_after
             if after is None:

@@ -33,8 +33,7 @@ def test_encoded_server_is_its_json(record: ServerRecord, state: State, has_node
     known = {**unstructure(record), "state": state.value, "stale": state.stale, "lapsed": False}
     listed = [{"server_id": "acme_web-2", "hostname": "web-2", "last_seen": "2026-01-31T12:00:00Z"}]
     expected = {**known, "nodes": listed if has_node else []}
-    assert expected == orjson.loads(orjson.dumps(seen.encode()))
-    assert {**expected, "more": 1} == orjson.loads(orjson.dumps(seen.encode(more=1)))
+    assert expected == orjson.loads(seen.encode())
 
 
 @dataclass
