@@ -6,7 +6,7 @@ from enum import Enum, IntEnum
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 from msgspec import Struct
 
 from contract import Event, EventKind, ServerRecord, State, Tool, unstructure
@@ -117,6 +117,18 @@ class Filter:
     words: tuple[str, ...] = field(default=(), converter=_texts)
     in_notes: bool = True
     without: Without = ()
+
+    @property
+    def is_of_states_alone(self) -> bool:
+        """Whether nothing but its state decides whether a server matches."""
+        return all(name == "state" for name, _ in self.without) and not any(
+            getattr(self, name) for name in _OTHERS_THAN_STATE
+        )
+
+
+_OTHERS_THAN_STATE = tuple(
+    each.name for each in fields(Filter) if each.name not in {"state", "in_notes", "without"}
+)
 
 
 ALL_SERVERS = Filter()

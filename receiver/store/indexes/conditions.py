@@ -72,7 +72,7 @@ class Conditions:
         profile_ids: The ids of all profiles that meet `of_profiles`; None if they are not known.
     """
 
-    ranks: Collection[Rank]
+    ranks: frozenset[Rank]
     of_profiles: Sequence[ColumnElement[bool]]
     of_servers: Sequence[ColumnElement[bool]]
     profile_ids: Sequence[int] | None = None

@@ -1,6 +1,6 @@
 """The SQL of a list of servers: order, and keyset pagination in both directions."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -9,11 +9,13 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Integer,
     Select,
     Text,
     bindparam,
     case,
     func,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -111,15 +113,37 @@ class ServerList:
         later = (_last_seen > place.heard_after, servers.c.server_id < place.server_id)
         return self._count([earlier]) + self._count(later)
 
+    def page_at_once(self, asked: PageRequest) -> ServerPage | None:
+        """
+        Read a page in a way that needs no transaction around it.
+
+        One query tells which servers are on the page; those that are not cached are read by a
+        second one. Returns None if one of these was changed or deleted in between.
+
+        The filter must be one of states alone, the order not by `last_seen`, and the page no one
+        that ends at a place.
+        """
+        listed = self.revisions(asked.after, asked.limit + 1)
+        records = records_of(self.connection, listed, self.cache)
+        if len(records) < len(listed):
+            return None
+        page = [(each, self.order.place) for each in records]
+        return _page(page, asked.limit, is_first=asked.after is None)
+
     def revisions(self, after: Place | None, limit: int) -> Sequence[Any]:
         """
         The ids and revisions of the next servers, at most `limit`, in the order of the list.
 
-        They begin right after the place `after`; with None at the beginning. The order must not be
-        by `last_seen`, in which servers change their places.
+        They begin right after the place `after`; with None at the beginning. If the place `is_end`,
+        they are the servers before it, the nearest first. The order must not be by `last_seen`, in
+        which servers change their places.
         """
-        beyond = [] if after is None else self._beyond(after)
-        return self.connection.execute(self._query(limit, *beyond, is_back=False)).all()
+        if self.conditions.are_none and not (after is not None and after.is_end):
+            is_beyond = after is not None
+            query = _query_of_all(self.order, self.conditions.ranks, limit, is_beyond=is_beyond)
+            position = {} if after is None else _position(after)
+            return self.connection.execute(query, position).all()
+        return self.connection.execute(self._query(after, limit)).all()
 
     def _page_before(self, end: Place, asked: PageRequest) -> ServerPage:
         """The page that ends at a place; if there are too few servers for it, the first page."""
@@ -144,10 +168,11 @@ class ServerList:
 
         If the place `is_end`, the servers before it, the nearest first.
         """
-        is_back = after is not None and after.is_end
-        query = self._query(limit, *([] if after is None else self._beyond(after)), is_back=is_back)
-        # Records in one query: a server that sends between two would change its position.
-        records = self._records(query) if self.order.is_moving else self._cached(query)
+        if self.order.is_moving:
+            # Records in one query: a server that sends between two would change its position.
+            records = self._records(self._query(after, limit))
+        else:
+            records = records_of(self.connection, self.revisions(after, limit), self.cache)
         place = partial(self.order.place, walk=walk)
         return [(each, place) for each in records]
 
@@ -166,14 +191,19 @@ class ServerList:
 
         return [(each, place) for each in self._records(query)]
 
-    def _query(self, limit: int, *where: ColumnElement[bool], is_back: bool) -> Select[Any]:
-        """A query of servers in the order, or the other way round, at most `limit`."""
-        if self.conditions.are_none and not where and not is_back:
-            return _beginning(self.order, frozenset(self.conditions.ranks), limit)
-        return _in_order(self.order, self._matching, where, limit, is_back=is_back)
+    def _query(self, after: Place | None, limit: int) -> Select[Any]:
+        """A query of the next servers after a place; of those before it, if the place `is_end`."""
+        where = [] if after is None else self._beyond(after)
+        sorting = _sorting(self.order, is_back=after is not None and after.is_end)
+        if self.order.is_moving:
+            found = self._matching(select(*_RECORD)).where(*where)
+            return found.order_by(*sorting).limit(limit)
+        ids = self._matching(select(servers.c.server_id)).where(*where)
+        return _with_revisions(ids.order_by(*sorting).limit(limit), sorting)
 
     def _matching(self, query: Select[Any]) -> Select[Any]:
-        return _matching(query, self.order, self.conditions, wide=self.wide)
+        by_rank = self.order is Order.TROUBLE
+        return apply_conditions(query, self.conditions, wide=self.wide, by_rank=by_rank)
 
     def _beyond(self, place: Place) -> list[ColumnElement[bool]]:
         """The conditions that a server comes after a place, or before it if the place `is_end`."""
@@ -222,10 +252,6 @@ class ServerList:
 
     def _records(self, query: Select[Any]) -> list[ServerRecord]:
         return [ServerRecord(**row) for row in self.connection.execute(query).mappings()]
-
-    def _cached(self, query: Select[Any]) -> list[ServerRecord]:
-        found: Sequence[Any] = self.connection.execute(query).all()
-        return records_of(self.connection, found, self.cache)
 
 
 def reachable(
@@ -312,61 +338,77 @@ def _page(listed: Sequence[Listed], limit: int, *, is_first: bool) -> ServerPage
     return ServerPage(records, next_after, listed[0][1](records[0])._replace(is_end=True))
 
 
-@lru_cache(maxsize=100)
-def _beginning(order: Order, ranks: frozenset[Rank], limit: int) -> Select[Any]:
-    """
-    The query for the beginning of a list without other conditions than ranks.
-
-    Nearly everybody asks for it, and SQLAlchemy takes as long to make a query as to execute it.
-    """
-    conditions = Conditions(ranks=ranks, of_profiles=(), of_servers=())
-    matching = partial(_matching, order=order, conditions=conditions, wide=True)
-    return _in_order(order, matching, (), limit, is_back=False)
-
-
-def _in_order(
-    order: Order,
-    matching: Callable[[Select[Any]], Select[Any]],
-    where: Collection[ColumnElement[bool]],
-    limit: int,
-    *,
-    is_back: bool,
-) -> Select[Any]:
-    """A query of servers in an order, or the other way round, at most `limit`."""
-    is_descending = order.is_descending is not is_back
-    sorting = [column.desc() if is_descending else column for column in _sort_columns(order)]
-    if order.is_moving:
-        return matching(select(*_RECORD)).where(*where).order_by(*sorting).limit(limit)
-    # The database sorts keys alone, which are in the indexes, and not whole rows.
-    ids = matching(select(servers.c.server_id)).where(*where)
-    page = ids.order_by(*sorting).limit(limit).subquery()
-    rows = select(*_REVISION).join(page, page.c.server_id == servers.c.server_id)
-    return rows.order_by(*sorting)
-
-
-def _matching(
-    query: Select[Any], order: Order, conditions: Conditions, *, wide: bool
-) -> Select[Any]:
-    return apply_conditions(query, conditions, wide=wide, by_rank=order is Order.TROUBLE)
-
-
 def _sort_columns(order: Order) -> Columns:
     if order.field == "server_id":
         return [servers.c.server_id]
     return [servers.c["rank" if order is Order.TROUBLE else order.field], servers.c.server_id]
 
 
+def _sorting(order: Order, *, is_back: bool) -> Columns:
+    """What a query of a list is sorted by, in the order or, if `is_back`, the other way round."""
+    is_descending = order.is_descending is not is_back
+    return [column.desc() if is_descending else column for column in _sort_columns(order)]
+
+
+def _with_revisions(page: Select[Any], sorting: Columns) -> Select[Any]:
+    """
+    The query of the ids and revisions of the servers whose ids the query `page` finds.
+
+    So the database sorts keys alone, which are in the indexes, and not whole rows.
+    """
+    ids = page.subquery()
+    rows = select(*_REVISION).join(ids, ids.c.server_id == servers.c.server_id)
+    return rows.order_by(*sorting)
+
+
+@lru_cache(maxsize=100)
+def _query_of_all(
+    order: Order, ranks: frozenset[Rank], limit: int, *, is_beyond: bool
+) -> Select[Any]:
+    """
+    The query of the ids and revisions of all servers that have one of some ranks, in an order.
+
+    It is kept, because SQLAlchemy takes as long to make it as to execute it. If the servers come
+    after a place, its parameters are those of `_position`. The limit is no parameter: PostgreSQL
+    would expect a tenth of all servers, and plan each query anew.
+
+    Args:
+        order: The order; not by `last_seen`.
+        ranks: The ranks.
+        limit: How many servers there are at most.
+        is_beyond: Whether the servers come after a place.
+    """
+    conditions = Conditions(ranks=ranks, of_profiles=(), of_servers=())
+    by_rank = order is Order.TROUBLE
+    ids = apply_conditions(select(servers.c.server_id), conditions, wide=True, by_rank=by_rank)
+    if is_beyond:
+        some_place = Place("", None if order.field == "server_id" else 0)
+        ids = ids.where(_is_beyond(order, some_place, is_back=False))
+    sorting = _sorting(order, is_back=False)
+    most: ColumnElement[int] = literal_column(str(limit), Integer)
+    return _with_revisions(ids.order_by(*sorting).limit(most), sorting)
+
+
 def _is_beyond(order: Order, place: Place, *, is_back: bool) -> ColumnElement[bool]:
-    """The condition that a server comes after a place in a list; before it, if `is_back`."""
+    """
+    The condition that a server comes after a place in a list; before it, if `is_back`.
+
+    The place is in the parameters that `_position` names, which may be given anew with a query.
+    """
     columns = _sort_columns(order)
-    here: Any = place.server_id
+    here: Any = bindparam("here", place.server_id, type_=Text)
     key: Any = columns[-1]
     if place.moment is not None:
-        moment = bindparam("moment", place.moment, type_=BigInteger)
-        here = tuple_(moment, bindparam("here", place.server_id, type_=Text))
+        here = tuple_(bindparam("moment", place.moment, type_=BigInteger), here)
         key = tuple_(type_coerce(columns[0], BigInteger), columns[1])
     is_less = order.is_descending is not is_back
     return key < here if is_less else key > here  # type: ignore[no-any-return]  # SQLAlchemy compares
+
+
+def _position(place: Place) -> dict[str, Any]:
+    """The parameters of `_is_beyond` that stand for a place."""
+    here = {"here": place.server_id}
+    return here if place.moment is None else {"moment": place.moment, **here}
 
 
 _PRIME = 2**31 - 1  # so that the sum for any number of servers is a BIGINT

@@ -127,11 +127,19 @@ class ReadServers:
 
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
         """Read the page `asked` of the list of all servers that match a filter, in an order."""
-        with self._transactions.read() as connection:
-            found = ServerList(
+
+        def listed(connection: Connection) -> ServerList:
+            return ServerList(
                 connection=connection, cache=self._cache, matching=matching, order=order
             )
-            return found.page(asked)
+
+        is_back = asked.after is not None and asked.after.is_end
+        if matching.is_of_states_alone and not (order.is_moving or is_back):
+            page = self._read_unchanged(lambda connection: listed(connection).page_at_once(asked))
+            assert page is not None  # at the latest in a transaction, which sees one moment
+            return page
+        with self._transactions.read() as connection:
+            return listed(connection).page(asked)
 
     def overview(
         self, matching: Filter, order: Order, asked: PageRequest
@@ -327,7 +335,7 @@ class ReadServers:
 
     def _read_unchanged(self, read: Callable[[Connection], T | None]) -> T | None:
         """
-        Call `read`, which reads a server with up to two queries, and return what it returns.
+        Call `read`, which reads servers with up to two queries, and return what it returns.
 
         On PostgreSQL it is called with no transaction around the queries. If it returns None,
         because there is no such server or because a message was written between the queries, it is

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event, make_url, text
 from contract import Heartbeat, ServerRecord
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import Filter
+from receiver.domain.queries import ALL_SERVERS, Filter, Order, PageRequest
 from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS, wait_until
 from watched import MOMENT, assert_tallied, at_once, beats, counts, have_patience, hear, kept_in
@@ -369,6 +369,7 @@ def test_record_that_changes_between_two_queries_is_read_again(stores: list[SqlS
     """The record and the log of its states are of one moment, however they are read."""
     reading, writing = stores
     hear(writing, beats("a"))
+    first = PageRequest(limit=1, now=MOMENT)
     coming: list[Incoming] = []
 
     def hear_once(*_: object) -> None:
@@ -378,6 +379,7 @@ def test_record_that_changes_between_two_queries_is_read_again(stores: list[SqlS
     reads: list[Callable[[], ServerRecord | None]] = [
         lambda: reading.servers.get("a"),
         lambda: (reading.servers.past("a", MOMENT) or [None])[0],
+        lambda: reading.servers.page(ALL_SERVERS, Order.SERVER_ID, first).records[0],
     ]
     for count, read in enumerate(reads, start=2):
         coming.append(*beats("a"))

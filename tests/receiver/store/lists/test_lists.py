@@ -149,9 +149,11 @@ def test_list_holds_the_servers_that_match_the_text_of_its_filter(
 
         asked = PageRequest(limit=100, now=NOON)
         page, before, breakdown = store.servers.overview(matching, Order.TROUBLE, asked)
+        plain = store.servers.page(matching, Order.SERVER_ID, asked)
         counts = breakdown.count(matching)
 
         assert [each.server_id for each in by_trouble] == [r.server_id for r in page.records], said
+        assert ids == [each.server_id for each in plain.records], said
         assert ids == [*reachable(store, wanted)], said
         assert (len(ids), len(ids), 0) == (counts.total, store.servers.count(matching), before)
         if not wanted.stage and not any(name == "stage" for name, _ in wanted.without):
@@ -160,6 +162,22 @@ def test_list_holds_the_servers_that_match_the_text_of_its_filter(
         if not wanted.label and not any(name == "label" for name, _ in wanted.without):
             gold = sum("gold" in (each.labels or ()) for each in expected)
             assert ({"gold": gold} if gold else {}) == counts.values["label"], said
+
+
+def test_filter_of_states_alone_has_no_other_conditions() -> None:
+    of_states = {
+        "",
+        "state:down,late",
+        "state:up",
+        "state:down,superseded,node,left",
+        "-state:up,new",
+        "state:up -state:up",
+    }
+
+    for said in TEXTS:
+        matching = FilterText.parse(said).to_filter()
+        assert (said in of_states) is matching.is_of_states_alone, said
+        assert matching.is_of_states_alone is conditions_of(matching).are_none, said
 
 
 @pytest.mark.usefixtures("fleet")
