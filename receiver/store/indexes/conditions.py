@@ -38,6 +38,7 @@ from receiver.store.tables import (
     among_these,
     annotations,
     facets,
+    is_listed,
     keys,
     offers_one_of,
     profiles,
@@ -70,12 +71,17 @@ class Conditions:
         of_profiles: Conditions on the row of each server's profile in the table `profiles`.
         of_servers: Conditions on its row in the table `servers`.
         profile_ids: The ids of all profiles that meet `of_profiles`; None if they are not known.
+        toolset_ids: The ids of all sets of tools that meet `of_profiles`, if these are of tools
+            alone and the ranks those of lists without a filter; None otherwise, and if the sets are
+            not known. Then an index of the sets finds the servers, whatever else they have in
+            common: servers with the same tools may be of as many profiles as there are networks.
     """
 
     ranks: frozenset[Rank]
     of_profiles: Sequence[ColumnElement[bool]]
     of_servers: Sequence[ColumnElement[bool]]
     profile_ids: Sequence[int] | None = None
+    toolset_ids: Sequence[int] | None = None
 
     @property
     def are_none(self) -> bool:
@@ -116,11 +122,21 @@ def conditions_of(
     of_servers += [
         _contains(word, connection, in_notes=matching.in_notes) for word in matching.words
     ]
+    ranks = ranks_wanted(matching, listed=listed)
+    is_of_tools = bool(matching.capability) and len(of_profiles) == 1 and ranks == LISTED
+    profile_ids: Sequence[int] | None = None
+    toolset_ids: Sequence[int] | None = None
+    if connection is not None and is_of_tools:
+        offering = offers_one_of(toolsets.c.id, matching.capability)
+        toolset_ids = _few(select(toolsets.c.id).where(offering), connection)
+    elif connection is not None and of_profiles:
+        profile_ids = _few(select(profiles.c.id).where(*of_profiles), connection)
     return Conditions(
-        ranks=ranks_wanted(matching, listed=listed),
+        ranks=ranks,
         of_profiles=of_profiles,
         of_servers=of_servers,
-        profile_ids=_few_profiles(of_profiles, connection) if of_profiles else None,
+        profile_ids=profile_ids,
+        toolset_ids=toolset_ids,
     )
 
 
@@ -160,6 +176,10 @@ def apply_conditions(
             the query, and no index that finds the servers.
         by_rank: Whether the query is sorted by rank, so that an index in its order has the ranks.
     """
+    toolset_ids = conditions.toolset_ids
+    if toolset_ids is not None and conditions.ranks == LISTED and not wide:
+        query = query.where(is_listed, servers.c.toolset.in_(_constants(toolset_ids)))
+        return query.where(*conditions.of_servers)
     query = query.where(*_of_ranks(conditions.ranks, hidden=wide and not by_rank))
     if conditions.of_profiles:
         column = _HIDDEN_PROFILE if wide else servers.c.profile
@@ -210,20 +230,15 @@ def _of_ranks(ranks: Collection[Rank], *, hidden: bool) -> list[ColumnElement[bo
     return found
 
 
-def _few_profiles(
-    of_profiles: Sequence[ColumnElement[bool]], connection: Connection | None
-) -> Sequence[int] | None:
+def _few(ids: Select[Any], connection: Connection) -> Sequence[int] | None:
     """
-    The ids of the profiles that meet conditions, if they are few; None if not.
+    The ids of the profiles or sets of tools that a query finds, if they are few; None if not.
 
-    PostgreSQL knows how many servers have which profile, but not how many have one that meets a
+    PostgreSQL knows how many servers have which of them, but not how many have one that meets a
     condition: it would look for two hundred servers by reading the index of all.
     """
-    if connection is None:
-        return None
-    query = select(profiles.c.id).where(*of_profiles).limit(_FEW_PROFILES + 1)
-    found = connection.execute(query).scalars().all()
-    return found if len(found) <= _FEW_PROFILES else None
+    found = connection.execute(ids.limit(_FEW + 1)).scalars().all()
+    return found if len(found) <= _FEW else None
 
 
 def _constants(ids: Sequence[int]) -> BindParameter[Any]:
@@ -317,7 +332,7 @@ def _is_one_of(
     return among_these(column, few) if few else false()
 
 
-_FEW_PROFILES = 200
+_FEW = 200
 _OF_PROFILES = ("stage", "odoo_version", "version", "network", "key", "capability")
 _OF_SERVERS = ("server_id", "database", "label")
 _OF_UUID, _OF_SERVER = "uuid:", "server:"  # as in `receiver.domain.databases.subject_of`

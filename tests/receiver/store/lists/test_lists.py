@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import product
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, make_url, select, text
 
 from contract import Heartbeat, IpAddresses, ServerRecord
 from keyring import keep, made
@@ -25,7 +25,8 @@ from receiver.domain.queries import (
     rank_of,
 )
 from receiver.store import SqlStore
-from receiver.store.indexes.conditions import conditions_of
+from receiver.store.indexes.conditions import apply_conditions, conditions_of
+from receiver.store.tables import servers
 from watched import count_anew, hear
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -373,3 +374,17 @@ def test_page_of_a_large_list_reads_one_index_in_its_order(sqlite_url: str, orde
     first = "rank_server_id" if order is Order.TROUBLE else "server_id_rank"
     assert any(f"COVERING INDEX ix_servers_{first}_profile (" in step for step in steps), steps
     assert not any(step.startswith("SCAN servers") for step in steps), steps
+
+
+def test_servers_with_a_tool_are_read_from_one_index(sqlite_url: str) -> None:
+    with closing(SqlStore(make_url(sqlite_url))) as store:
+        hear(store, [Incoming(Heartbeat(server_id="a", capabilities=("read",)), NOON)])
+        with store.transactions.read() as connection:
+            matching = FilterText.parse("tool:read").to_filter()
+            conditions = conditions_of(matching, connection=connection)
+            query = apply_conditions(select(servers.c.server_id), conditions, wide=False)
+            written = query.compile(connection, compile_kwargs={"literal_binds": True})
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {written}").all()
+
+    (step,) = (row[-1] for row in plan)
+    assert step.startswith("SEARCH servers USING COVERING INDEX ix_servers_toolset (toolset=?)")
