@@ -24,7 +24,7 @@ from sqlalchemy import (
 from contract import EventKind
 from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
-from receiver.store.events import FIRST_SINCE
+from receiver.store.events import ABOUT_FIRST_SINCE
 from receiver.store.tables import events, of_state, servers
 
 __all__ = [
@@ -159,7 +159,7 @@ def _with_changes(is_asked: ColumnElement[bool]) -> Select[Any]:
     queries read an index backwards, until they have enough.
     """
     logs = _chains(is_asked).cte("logs")
-    first = select(FIRST_SINCE.label("id")).cte("first")
+    first = select(ABOUT_FIRST_SINCE.label("id")).cte("first")
     begin = select(first.c.id).scalar_subquery()
     most = select(_constant(MOST_CHANGES) // func.count()).select_from(logs)
     of_log = select(_CHANGE.label("change")).where(events.c.server_id == logs.c.server_id, of_state)
