@@ -25,7 +25,7 @@ class StoreCalls:
     """
     Runs the blocking methods of a store in threads, so that they do not hold up the event loop.
 
-    The threads are its own: with those of anyio, a call takes the event loop four times as long.
+    The threads are its own: with those of anyio, a call takes almost twice as long.
 
     Args:
         patience: How many seconds a call may take. After that, the caller gets StoreUnavailable;
