@@ -216,7 +216,7 @@ _TALLIES = (
 _PROFILES = select(profiles.c.id, *(profiles.c[name] for name in Profile._fields)).where(
     among(profiles.c.id, "ids")
 )
-_HIDDEN = (Rank.NODE, Rank.SUPERSEDED)
+_HIDDEN = frozenset({Rank.NODE, Rank.SUPERSEDED})
 
 _DIGEST = "sha256:"  # what stands in the index for a label that begins like that
 
