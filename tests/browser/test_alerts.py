@@ -394,7 +394,7 @@ def test_pages_of_alerts_have_no_serious_accessibility_violation(
         page.goto(f"{reader.url}{path}")
         assert_accessible()
     page.get_by_label("Reason").fill("a")
-    page.get_by_label("Or lasts").fill("")
+    page.get_by_label("Lasts, in minutes").fill("")
     page.get_by_role("button", name="Add it").click()
     expect(page.get_by_role("alert")).to_be_visible()
     assert_accessible()

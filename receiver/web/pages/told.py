@@ -14,7 +14,7 @@ from attrs import frozen
 
 from contract import ServerRecord
 from receiver.domain.alerts.reach import Reach, Telling
-from receiver.domain.grouping.problems import Trouble, troubles
+from receiver.domain.grouping.problems import Trouble, is_production, troubles
 from receiver.service.problems.troubles import Found
 from receiver.web.context import Services
 from receiver.web.pages.silenced import Silenced, silenced_now
@@ -31,7 +31,7 @@ class Told:
         trouble: What is wrong with the servers.
         reach: Whether anybody is told of it, or why not.
         at: When the first of the servers was told, or will be; None if that is not known, or never.
-        servers: The servers.
+        servers: The servers, those in production first.
     """
 
     trouble: Trouble
@@ -82,7 +82,7 @@ def told_of(
             trouble=each,
             reach=reach,
             at=min((at for at, _ in servers if at is not None), default=None),
-            servers=[record for _, record in servers],
+            servers=sorted((record for _, record in servers), key=_not_in_production),
         )
         for (reach, each), servers in sorted(found.items(), key=lambda item: _place(*item[0]))
     ]
@@ -106,6 +106,10 @@ def _untold(found: Found, silenced: Silenced, now: datetime) -> Untold:
         )
 
     return found.once(("untold", silenced.windows, silenced.noted.key), find)
+
+
+def _not_in_production(record: ServerRecord) -> bool:
+    return not is_production(record)
 
 
 def _place(reach: Reach, trouble: Trouble) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from contract import InvalidMessage, Problem
 from contract.fields import format_moment
 from receiver.domain.alerts.values import LASTING, TELLABLE, Channel, ChannelKind, Rule
 from receiver.domain.errors import Refusal
@@ -274,14 +275,23 @@ async def new_silence(request: Request) -> Sheet:
 
 
 async def make_silence(request: Request, fields: Fields) -> RedirectResponse:
-    """Make a silence; the times in the form are local times of the time zone in the form."""
+    """
+    Make a silence; the times in the form are local times of the time zone in the form.
+
+    The form is refused if it says neither which servers are meant nor that all are, so that a field
+    that was left empty silences nothing. In a form with an end, the minutes count only if the
+    silence begins again and again.
+    """
     zone = fields.get("time_zone") or "UTC"
+    if bool(fields.get("query", "").strip()) is ("all" in fields):
+        raise InvalidMessage([Problem("query", _WHICH_SERVERS)])
+    lasts = fields.get("lasts") if fields.get("cron") or not fields.get("ends_at") else None
     asked = {
         "query": fields.get("query", ""),
         "reason": fields.get("reason", ""),
         "begins_at": _moment(fields.get("begins_at"), zone),
         "ends_at": _moment(fields.get("ends_at"), zone),
-        "duration_seconds": _seconds(fields["lasts"]) if fields.get("lasts") else None,
+        "duration_seconds": _seconds(lasts) if lasts else None,
         "cron": fields.get("cron") or None,
         "time_zone": zone,
     }
@@ -352,4 +362,5 @@ def _moment(text: str | None, zone: str) -> str | None:
         return text
 
 
+_WHICH_SERVERS = "say which servers are silenced, or tick All servers, but not both"
 _LONGEST_ERROR = 200  # a cookie holds it

@@ -42,6 +42,23 @@ def test_secret_of_a_channel_is_shown_once_and_reloading_makes_nothing(
     assert 1 == receiver.get("/channels").json()["count"]
 
 
+def test_channel_form_has_examples_of_addresses_which_a_receiver_takes(
+    receiver: httpx.Client,
+) -> None:
+    page = receiver.get("/alerts/channels/new").text
+
+    shown = re.findall(r"<dt>([^<]*)</dt> <dd><code>([^<]*)</code>", page)
+    examples = {service: html.unescape(address) for service, address in shown}
+    assert ["Mail", "Slack", "Teams", "Telegram", "A webhook"] == [*examples]
+    for service, address in examples.items():
+        kind = "webhook" if service == "A webhook" else "apprise"
+        asked = {**CHANNEL, "name": service, "kind": kind, "address": address}
+        assert f"The channel {service} was made." in notice(
+            receiver, post(receiver, "/alerts/channels/new", **asked)
+        )
+    assert 'by its button "Send a test"' in page
+
+
 def test_first_channel_gets_the_default_rule(receiver: httpx.Client) -> None:
     post(receiver, "/alerts/channels/new", **CHANNEL)
 

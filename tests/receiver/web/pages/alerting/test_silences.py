@@ -51,6 +51,29 @@ def test_silence_made_in_the_form_is_the_one_that_the_api_makes(receiver: httpx.
     assert only(receiver, "silences") == in_form
 
 
+def test_end_of_a_silence_wins_over_its_minutes_in_the_form(receiver: httpx.Client) -> None:
+    """The form has minutes from the beginning on, and whoever writes an end leaves them there."""
+    page = receiver.get("/alerts/silences/new").text
+    given = {"query": "a", "reason": "b", "lasts": "120", "ends_at": "2026-01-31T15:00"}
+
+    post(receiver, "/alerts/silences/new", **given)
+
+    assert 'name="lasts" value="120"' in page
+    assert "Ends; empty: after the minutes below" in page
+    assert "2026-01-31T15:00:00Z" == only(receiver, "silences")["ends_at"]
+
+
+def test_form_of_a_silence_asks_before_it_silences_all(receiver: httpx.Client) -> None:
+    given = {"query": "", "reason": "b", "lasts": "60"}
+
+    refused = post(receiver, "/alerts/silences/new", **given)
+
+    assert "Servers say which servers are silenced, or tick All servers" in fault(refused)
+    assert 0 == receiver.get("/silences").json()["count"]
+    post(receiver, "/alerts/silences/new", **given, all="1")
+    assert "" == only(receiver, "silences")["query"]
+
+
 def end_silences(client: httpx.Client) -> None:
     for silence in client.get("/silences").json()["silences"]:
         client.delete(f"/silences/{silence['id']}").raise_for_status()
@@ -61,6 +84,7 @@ def test_recurring_silence_is_made_in_the_form_and_listed(receiver: httpx.Client
         receiver,
         "/alerts/silences/new",
         query="",
+        all="1",
         reason="Backup",
         lasts="90",
         cron="0 22 * * 6",
@@ -88,6 +112,8 @@ def test_recurring_silence_is_made_in_the_form_and_listed(receiver: httpx.Client
         ({"begins_at": "2026-01-31T12:00", "time_zone": "Nowhere"}, "Begins expected"),
         ({"cron": "daily"}, "Again and again "),
         ({"query": '"'}, "Servers "),
+        ({"query": " "}, "Servers say which servers are silenced, or tick All servers"),
+        ({"all": "1"}, "Servers say which servers are silenced, or tick All servers"),
     ],
 )
 def test_refused_silence_form_keeps_the_input(
@@ -107,7 +133,7 @@ def test_refused_silence_form_keeps_the_input(
     [
         ("channels", 100, CHANNEL),
         ("rules", 1000, {"name": "a", "kind-down": "1", "channel_id": "mail"}),
-        ("silences", 1000, {"reason": "a", "lasts": "60", "time_zone": "UTC"}),
+        ("silences", 1000, {"query": "a", "reason": "a", "lasts": "60", "time_zone": "UTC"}),
     ],
 )
 def test_refusal_of_one_too_many_leads_to_those_that_can_be_removed(

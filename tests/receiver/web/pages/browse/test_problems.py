@@ -72,9 +72,15 @@ def test_outage_is_one_problem_and_leads_to_its_servers(
     assert 'href="./alerts/channels/new"' in section(page)
     alerts = plain(receiver.get("/alerts").text)
     assert "What nobody was told of 12 servers are down s00, s01, s02 and 9 more" in alerts
+    (more,) = re.findall('<a href="([^"]*)">and 9 more</a>', receiver.get("/alerts").text)
+    assert "./?query=state%3Adown" == more
     assert 1 == alerts.count("Add a channel")
+<<<<<<< HEAD
     assert "No alarm is open" in alerts
     assert "Alarms begin when a rule asks for them, and there is no rule yet." in alerts
+=======
+    assert "No alarm was raised: there is no channel yet" in alerts
+>>>>>>> bc820a45 (Say why no alarm was raised, and ask before a form silences the whole fleet)
     assert "Nothing is alarming" not in alerts
     assert "12 of 12 staging" in outage
     assert "3 hosts" in outage
@@ -128,6 +134,32 @@ def test_each_problem_of_a_server_is_shown_separately() -> None:
     assert [Trouble.DOWN, Trouble.CONFLICT] == [each.trouble for each in every]
     assert [Trouble.DOWN] == [each.trouble for each in of_down]
     assert {Reach.NO_CHANNEL} == {each.reach for each in every}
+
+
+def test_servers_in_production_are_named_first() -> None:
+    """Of those of which nobody is told; one without a stage counts as if it were in production."""
+    known = {"first_seen": NOW, "last_seen": NOW, "state_since": NOW, "state": State.DOWN}
+    stages = {"a": "staging", "b": "production", "c": "dev", "d": None}
+    records = [
+        ServerRecord(server_id=name, odoo_stage=stage, **known) for name, stage in stages.items()
+    ]
+
+    (told,) = told_of(records, Telling(), NOW)
+
+    assert ["b", "d", "a", "c"] == [each.server_id for each in told.servers]
+
+
+def test_servers_in_production_are_named_first() -> None:
+    """Of those of which nobody is told; one without a stage counts as if it were in production."""
+    known = {"first_seen": NOW, "last_seen": NOW, "state_since": NOW, "state": State.DOWN}
+    stages = {"a": "staging", "b": "production", "c": "dev", "d": None}
+    records = [
+        ServerRecord(server_id=name, odoo_stage=stage, **known) for name, stage in stages.items()
+    ]
+
+    (told,) = told_of(records, Telling(), NOW)
+
+    assert ["b", "d", "a", "c"] == [each.server_id for each in told.servers]
 
 
 def test_front_page_says_since_when_nothing_is_wrong(
