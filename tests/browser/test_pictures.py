@@ -1,5 +1,6 @@
 """The pictures of the past and the wallboard in a browser."""
 
+import re
 from itertools import pairwise
 
 import httpx
@@ -93,11 +94,11 @@ def test_wall_fits_on_a_screen_that_is_not_high(
 
     low = fit()
     page.set_viewport_size({"width": 1366, "height": 2000})
-    wait_until(lambda: fit() == 1)
+    wait_until(lambda: fit() > 1)
     assert 0.5 <= low < 1
 
 
-def test_wall_keeps_its_tiles_in_their_places_while_states_change(
+def test_wall_shows_what_is_in_trouble_first_while_states_change(
     reader: Reader, receiver: httpx.Client, clock: Clock
 ) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(3)]
@@ -113,7 +114,7 @@ def test_wall_keeps_its_tiles_in_their_places_while_states_change(
     wait_until(lambda: receiver.get("/events", params={"kind": "late"}).json()["count"] == 2)
 
     expect(page.locator(".bricks li.late").first).to_contain_text("db1")
-    expect(tiles.nth(1)).to_contain_text("db1")
+    expect(tiles.nth(0)).to_contain_text(re.compile(r"db1\s*late \d+ "))
     expect(page.locator("#sum .late b")).to_have_text("2")
     assert [] == serious(page)
     name = tiles.nth(3).locator("bdi")

@@ -21,15 +21,20 @@ class Silence:
 
     Attributes:
         began: When the server became late.
+        down: When it went down; None if it was only late.
         ended: When it was heard again; None if it is still silent.
         seconds: How many seconds it lasted, or has lasted up to now.
-        state: `down` if the server was down in it, otherwise `late`.
     """
 
     began: datetime
+    down: datetime | None
     ended: datetime | None
     seconds: float
-    state: str
+
+    @property
+    def state(self) -> str:
+        """The worst state of the server in this time: `down`, or else `late`."""
+        return "late" if self.down is None else "down"
 
 
 @frozen(kw_only=True)
@@ -83,21 +88,22 @@ def _minute(moment: datetime, begin: datetime) -> int:
 def _silences(spans: Iterable[Span]) -> Iterable[Silence]:
     """The silences: a server that is late and then down is silent once."""
     began: datetime | None = None
-    worst = "late"
+    down: datetime | None = None
     for span in spans:
         if span.state in _SILENT:
             began = began or span.start
             ended = span.end
-            worst = "down" if "down" in (span.state, worst) else "late"
+            if span.state == "down":
+                down = down or span.start
         elif began is not None:
-            yield _silence(began, ended, worst)
-            began, worst = None, "late"
+            yield _silence(began, down, ended)
+            began = down = None
     if began is not None:  # the history ends a moment before the page is made
-        yield evolve(_silence(began, ended, worst), ended=None)
+        yield evolve(_silence(began, down, ended), ended=None)
 
 
-def _silence(began: datetime, ended: datetime, state: str) -> Silence:
-    return Silence(began=began, ended=ended, seconds=(ended - began).total_seconds(), state=state)
+def _silence(began: datetime, down: datetime | None, ended: datetime) -> Silence:
+    return Silence(began=began, down=down, ended=ended, seconds=(ended - began).total_seconds())
 
 
 def _hours(begin: datetime, now: datetime) -> Iterable[tuple[float, str]]:

@@ -45,6 +45,8 @@ class Stack:
         height: How high it is.
         layers: Its layers, from the back to the front.
         unknown: The path of the area of the slots of which nothing is known; "" if there is none.
+        partly: The path of the area behind the slots of which only a part is known; "" if there is
+            none.
         gaps: A path of vertical lines between the slots.
         lines: A path of the horizontal lines at the numbers of `scale`, but for the lower edge.
         scale: Numbers, as texts, at equal distances from the upper edge to the lower one, which is
@@ -55,12 +57,18 @@ class Stack:
     height: int
     layers: Sequence[Layer]
     unknown: str
+    partly: str
     gaps: str
     lines: str
     scale: Sequence[str]
 
 
-def stack(names: Sequence[str], columns: Sequence[Sequence[float] | None]) -> Stack:
+def stack(
+    names: Sequence[str],
+    columns: Sequence[Sequence[float] | None],
+    *,
+    partly: Sequence[bool] = (),
+) -> Stack:
     """
     Draw numbers over time.
 
@@ -68,6 +76,7 @@ def stack(names: Sequence[str], columns: Sequence[Sequence[float] | None]) -> St
         names: What is counted, from the lower edge upwards, such as states.
         columns: For each slot of time, oldest first, a number for each of `names`; None for a slot
             of which nothing is known.
+        partly: For each slot whether only a part of it is known; empty if all are known as a whole.
     """
     sums = [None if column is None else [*accumulate(column)] for column in columns]
     step, steps = _scale(max((column[-1] for column in sums if column), default=0.0))
@@ -84,6 +93,7 @@ def stack(names: Sequence[str], columns: Sequence[Sequence[float] | None]) -> St
         height=_HEIGHT,
         layers=layers,
         unknown=unknown,
+        partly=_steps([_HEIGHT if each else None for each in partly]),
         gaps=f"M{_STEP} 0" + f"v{_HEIGHT}m{_STEP}-{_HEIGHT}" * (len(columns) - 1),
         lines="".join(f"M0 {round(_HEIGHT * n / steps)}h{width}" for n in range(steps)),
         scale=[*(compact(step * n) for n in range(steps, 0, -1)), "0"],
@@ -121,7 +131,7 @@ def _scale(most: float) -> tuple[float, int]:
     size = 1.0
     while most > _MOST_STEPS * 10 * size:
         size *= 10
-    distances = (size * each for each in (1, 2, 2.5, 5, 10) if (size * each).is_integer())
+    distances = (size * each for each in (1, 2, 2.5, 3, 4, 5, 10) if (size * each).is_integer())
     step = next(each for each in distances if most <= _MOST_STEPS * each)
     return step, max(1, ceil(most / step))
 

@@ -6,7 +6,7 @@ The history of a period, such as a day, is divided into slots, such as hours.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import frozen
 from starlette.requests import Request
@@ -14,12 +14,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from contract import State
-from receiver.domain.history import Figures, Hour, Period, Shares
+from receiver.domain.history import Figures, Hour, Period, Shares, begin_of_hour
 from receiver.domain.keys import Power
 from receiver.web.context import Services, services
 from receiver.web.pages import wording
 from receiver.web.pages.drawing import Stack, stack
-from receiver.web.pages.pictures.trend import TROUBLED, troubled
+from receiver.web.pages.pictures.trend import TROUBLED, partly_known, troubled
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
 from receiver.web.requests import period_query
 
@@ -113,12 +113,18 @@ async def history_page(request: Request) -> Response:
         worst_at=found.worst_at,
         listened=found.listened,
         counted_seconds=_MINUTE * whole.minutes if whole else 0,
-        known_from=_name(whole.begins_at, Period.DAY) if whole else "",
+        known_from=_name(_share_begins(whole), Period.DAY) if whole else "",
         lost=_lost(whole) if whole else None,
         times=_times(found, period),
         slots=[_name(slot.begins_at, period) for slot in reversed(found.slots)],
         pictures=_pictures(found, period, now) if whole and any(whole.sums.values()) else [],
     )
+
+
+def _share_begins(whole: Hour) -> datetime:
+    """From when on `Figures.listened` counts: it leaves out the first hour, unless it is alone."""
+    after = whole.begins_at + timedelta(hours=1)
+    return after if begin_of_hour(whole.counted_at) >= after else whole.begins_at
 
 
 async def _now(found: Services) -> tuple[int, int]:
@@ -174,15 +180,15 @@ def _trouble_tip(hour: Hour | None) -> str:
     if hour is None:
         return "not known, no receiver ran"
     down, late, of, *_ = _trouble_row(hour)
-    return f"{down} down, {late} late of {of}"
+    return f"{down} down, {late} late of {of}, counted in {hour.minutes:,} min"
 
 
 def _up(found: Figures, period: Period, now: tuple[int, int]) -> Picture:
     """
     How many servers were up, and how many in the other states, on average over each slot.
 
-    The sentence begins with how many of how many are up `now`: when many have just gone down, the
-    average of the last slot still counts the time before that.
+    The sentence tells how many of how many are up `now`: when many have just gone down, the average
+    of the last slot still counts the time before that.
     """
 
     def mean(hour: Hour) -> list[float]:
@@ -190,14 +196,16 @@ def _up(found: Figures, period: Period, now: tuple[int, int]) -> Picture:
 
     hours = [slot.hour for slot in found.slots]
     known = [hour for hour in hours if hour is not None]
-    first, last = _mean_up(known[0]), _mean_up(known[-1])
     return Picture(
         name="servers",
         title="Up",
-        says=f"Now {now[0]:,} of {now[1]:,} servers. "
-        f"On average {first} in the first known bar, {last} in the last.",
+        says=f"{_mean_up(known[0])} at first, {now[0]:,} of {now[1]:,} now.",
         measure=f"average of {_SLOT[period]}",
-        stack=stack(_STACKED, [None if hour is None else mean(hour) for hour in hours]),
+        stack=stack(
+            _STACKED,
+            [None if hour is None else mean(hour) for hour in hours],
+            partly=partly_known(found),
+        ),
         legend=[Entry(state, state) for state in _STACKED],
         heads=[state.capitalize() for state in _STACKED],
         rows=_rows(found, lambda hour: [_decimal(number) for number in mean(hour)]),
@@ -226,7 +234,11 @@ def _heartbeats(found: Figures, period: Period) -> Picture:
         title="Heartbeats",
         says=f"{came:,.0f} came, {away + missed:,.0f} did not{share}.",
         measure=f"sum of {_SLOT[period]}",
-        stack=stack(_BEATS, [None if hour is None else numbers(hour) for hour in hours]),
+        stack=stack(
+            _BEATS,
+            [None if hour is None else numbers(hour) for hour in hours],
+            partly=partly_known(found),
+        ),
         legend=[
             Entry("came", "written", int(came)),
             Entry("away", "turned away by the receiver", int(away)),
@@ -273,7 +285,7 @@ def _shares(found: Figures, period: Period, field: Field) -> Picture:
         title=field.title,
         says=_most_of(heads, last),
         measure=f"as last counted in {_SLOT[period]}",
-        stack=stack([*labels], columns),
+        stack=stack([*labels], columns, partly=partly_known(found)),
         legend=[*map(Entry, labels, heads, last)],
         heads=heads,
         rows=[

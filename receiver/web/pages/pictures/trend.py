@@ -1,15 +1,16 @@
 """The last day of the fleet as a small picture, for the front page: how many were late or down."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from attrs import frozen
 
 from contract import State
-from receiver.domain.history import Figures, Period
+from receiver.domain.history import Figures, Period, Slot
 from receiver.web.context import Services
 from receiver.web.pages.drawing import Stack, stack
 
-__all__ = ["TROUBLED", "Trend", "trend_of", "troubled"]
+__all__ = ["TROUBLED", "Trend", "partly_known", "trend_of", "troubled"]
 
 TROUBLED = (State.DOWN.value, State.LATE.value)
 
@@ -64,4 +65,27 @@ def troubled(found: Figures) -> Stack:
             None if hour is None else [hour.worst.get(state, 0) for state in TROUBLED]
             for hour in hours
         ],
+        partly=partly_known(found),
     )
+
+
+def partly_known(found: Figures) -> Sequence[bool]:
+    """
+    For each slot whether no receiver ran in a good part of it.
+
+    A tenth may be missing, as when a receiver is restarted. The last slot, which is not over, is
+    known up to when servers were counted in it last.
+    """
+
+    def is_partly_known(slot: Slot) -> bool:
+        if slot.hour is None:
+            return False
+        is_last = slot is found.slots[-1]
+        until = slot.hour.counted_at + _MINUTE if is_last else slot.ends_at
+        return slot.hour.minutes < _MOSTLY * ((until - slot.begins_at) // _MINUTE)
+
+    return [is_partly_known(slot) for slot in found.slots]
+
+
+_MINUTE = timedelta(minutes=1)
+_MOSTLY = 0.9

@@ -201,14 +201,34 @@ def _most_urgent(servers: Sequence[OnWall], silent: Silent) -> list[OnWall]:
 def _names_on_tiles(servers: Sequence[OnWall]) -> dict[str, Any]:
     """The variables of the template for the names: whether it shows them, and how much of them."""
     is_named = len(servers) <= _MOST_TILES
-    names = [server.database or server.server_id for server in servers] if is_named else []
+    tile_names = _tile_names(servers) if is_named else {}
+    names = [*tile_names.values()]
     length = _longest_name(names)
     return {
         "is_named": is_named,
+        "tile_names": tile_names,
         "length": length or _CUT_NAME,
         "has_titles": length > 0,
         "has_long_names": 4 * sum(len(name) > _SHORT_NAME for name in names) > len(names),
     }
+
+
+def _tile_names(servers: Sequence[OnWall]) -> dict[str, str]:
+    """
+    What the tiles call the servers, by their ids: by the database, or else by the id.
+
+    A name does not end with that of its group, which stands above the tiles: `acme-production` is
+    `acme` there, unless another server is called so.
+    """
+    names = {server.server_id: server.database or server.server_id for server in servers}
+    taken = {*names.values()}
+    for server in servers:
+        name = names[server.server_id]
+        short = name.removesuffix(server.group) if server.group else name
+        is_cut = len(short) < len(name) and short.endswith(_SEPARATORS)
+        if is_cut and len(short) > 1 and short[:-1] not in taken:
+            names[server.server_id] = short[:-1]
+    return names
 
 
 def _longest_name(names: Sequence[str]) -> int:
@@ -228,12 +248,12 @@ def _longest_name(names: Sequence[str]) -> int:
 def _with_tiles(servers: Sequence[OnWall], silent: Silent) -> list[Group]:
     return [
         Group(name=name, counts=Counter(map(silent.look, within)), tiles=within)
-        for name, within in _groups(servers)
+        for name, within in _groups(servers, silent)
     ]
 
 
 def _with_cells(servers: Sequence[OnWall], silent: Silent) -> list[Group]:
-    groups = _groups(servers)
+    groups = _groups(servers, silent)
     columns = columns_for([len(within) for _, within in groups])
     return [
         Group(
@@ -291,11 +311,15 @@ def _with_shares(counts: Sequence[tuple[str, str, int]], each: int) -> list[Grou
     ]
 
 
-def _groups(servers: Sequence[OnWall]) -> list[tuple[str | None, list[OnWall]]]:
-    """The servers by group, the largest first; servers of small groups are together in None."""
+def _groups(servers: Sequence[OnWall], silent: Silent) -> list[tuple[str | None, list[OnWall]]]:
+    """
+    The servers by group, the largest first; servers of small groups are together in None.
+
+    Within a group, those that need somebody come first.
+    """
     shown = _shown_names(Counter(server.group for server in servers))
     found: dict[str | None, list[OnWall]] = {}
-    for server in servers:
+    for server in sorted(servers, key=lambda server: _SHOWN.index(silent.look(server))):
         found.setdefault(server.group if server.group in shown else None, []).append(server)
     return sorted(found.items(), key=lambda item: _place(item[0], shown))
 
@@ -333,6 +357,7 @@ _MOST_GROUPS = 12
 _MOST_NAMED = 24
 _NAME_LENGTHS = (255, 80)
 _CUT_NAME = 40
+_SEPARATORS = ("-", "_", ".")
 _SHORT_NAME = 17
 """
 How many characters of a name fit into a line of a narrow tile.

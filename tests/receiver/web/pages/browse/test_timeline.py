@@ -95,6 +95,8 @@ def test_timeline_is_narrowed_by_topic_and_period(
     assert ["moved"] == says(recent)
     assert "From: 2026-01-31 13:30:00 UTC" in plain(recent)
     assert ["was upgraded"] == says(told["Upgrades"])
+    assert "Clear all filters" not in told["Upgrades"]  # as "Everything" beside it does
+    assert "Clear all filters" in recent
     assert [] == says(told["Tools changed"]) == says(told["Yesterday"])
     assert 3 == len(says(told["Today"])) == len(says(told["Last 24 hours"]))
 

@@ -44,12 +44,12 @@ def test_single_server_of_thousands_is_visible_in_the_picture() -> None:
     ("most", "scale"),
     [
         (1, ["1", "0"]),
-        (11, ["15", "10", "5", "0"]),
+        (11, ["12", "9", "6", "3", "0"]),
         (79, ["80", "60", "40", "20", "0"]),
-        (120, ["150", "100", "50", "0"]),
+        (120, ["120", "90", "60", "30", "0"]),
         (5_020, ["6,000", "4,000", "2,000", "0"]),
         (100_000, ["100k", "75k", "50k", "25k", "0"]),
-        (1.3e6, ["1.5M", "1M", "500k", "0"]),
+        (1.3e6, ["1.6M", "1.2M", "800k", "400k", "0"]),
         (3.2e9, ["4G", "3G", "2G", "1G", "0"]),
     ],
 )
@@ -66,6 +66,13 @@ def test_largest_number_fills_most_of_the_picture() -> None:
 
 def test_large_numbers_are_abbreviated() -> None:
     assert ["0", "950", "1,200", "12k", "3.4M"] == [*map(compact, (0, 950, 1200, 12000, 3.4e6))]
+
+
+def test_slots_of_which_only_a_part_is_known_stand_before_another_ground() -> None:
+    found = stack(["up"], [[1], [2], None], partly=[False, True, False])
+
+    assert "M10 240V0h10V240" == found.partly
+    assert "" == stack(["up"], [[1], [2]]).partly
 
 
 # The last day of a server
@@ -112,6 +119,7 @@ def test_late_and_then_down_is_drawn_as_one_silence() -> None:
         (each.state, each.seconds) for each in found.silences
     ]
     assert NOON - timedelta(minutes=1) == found.silences[0].ended
+    assert [None, NOON - timedelta(minutes=19)] == [each.down for each in found.silences]
 
 
 def test_ongoing_silence_is_drawn_without_an_end() -> None:

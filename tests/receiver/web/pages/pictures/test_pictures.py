@@ -135,13 +135,11 @@ def test_pictures_show_outages_gaps_and_losses(begun: httpx.Client) -> None:
     assert [["From", "Up", "New", "Late", "Down"], ["Sat 31 Jan 07:00", "9", "0", "0.1", "0"]] == [
         shown["Up"][n] for n in (0, 6)
     ]
-    assert (
-        "Now 0 of 0 servers. On average 9 of 9.1 in the first known bar, 0 of 0 in the last."
-    ) in page
+    assert ("9 of 9.1 at first, 0 of 0 now.") in page
     assert ["worst moment of the hour", "average of the hour", "sum of the hour"] == re.findall(
         "Each bar: ([^<]+)", page
     )[:3]
-    assert "<title>Sat 31 Jan 07:00: 1 down, 0 late of 10</title>" in page
+    assert "<title>Sat 31 Jan 07:00: 1 down, 0 late of 10, counted in 60 min</title>" in page
     assert "<title>Sat 31 Jan 09:00: not known, no receiver ran</title>" in page
     others = ["From", *(f"1.{n}" for n in range(6)), "others"]
     assert others == shown["MCP server versions"][0]
@@ -157,9 +155,27 @@ def test_availability_of_the_fleet_says_over_which_time_it_is_known(begun: httpx
 
     shares = re.findall(r'<dt>([^<]*)</dt><dd>([^<]*)</dd><dd class="known">([^<]*)<', page)
     assert [
-        ("Available", "99.0%", "in the 3 h 1 min in which a receiver ran"),
-        ("Time a receiver ran", "49.4%", "3 h 1 min since Sat 31 Jan 07:00"),
+        ("Available", "99.0%", "of all servers together, in the 3 h 1 min in which a receiver ran"),
+        ("Time a receiver ran", "49.4%", "since Sat 31 Jan 08:00"),
     ] == shares
+
+
+def test_hours_in_which_a_receiver_ran_in_part_stand_before_another_ground(
+    sqlite_url: str, clock: Clock
+) -> None:
+    begins_at = begin_of_hour(clock.now)
+    minutes = {6: 60, 5: 54, 4: 53, 3: 12, 2: 60}
+    keep(
+        sqlite_url,
+        *(hour(begins_at - n * AN_HOUR, up=10, minutes=known) for n, known in minutes.items()),
+    )
+    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:
+        wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 1)
+        page = receiver.get("/history").text
+
+    assert {"M190 240V0h20V240"} == {*re.findall('<path class="partly" d="([^"]*)"', page)}
+    assert '<span class="partly">known in part</span>' in page
+    assert "0 down, 0 late of 10, counted in 12 min</title>" in page
 
 
 def test_charts_say_how_many_servers_are_up_now(receiver: httpx.Client, clock: Clock) -> None:
@@ -174,7 +190,7 @@ def test_charts_say_how_many_servers_are_up_now(receiver: httpx.Client, clock: C
 
     page = receiver.get("/history").text
 
-    assert "Now 1 of 3 servers. On average " in page
+    assert " at first, 1 of 3 now." in page
     assert "<h1>Charts</h1>" in page
     assert 'aria-current="page">Charts</a>' in page
 
@@ -278,7 +294,9 @@ def test_front_page_tells_of_the_last_day(begun: httpx.Client) -> None:
         "Available <b>99.0%</b> in the 3 h 1 min in which a receiver ran."
     ) in trend
     assert "<title>Not known: no receiver ran</title>" in trend
-    assert ["down", "late", "no receiver ran"] == re.findall(r'<span class="\w+">([^<]+)<', trend)
+    assert ["down", "late", "no receiver ran", "known in part"] == re.findall(
+        r'<span class="\w+">([^<]+)<', trend
+    )
     assert ["1", "0", "24 hours ago", "now"] == re.findall(r"<span>([^<]+)</span>", trend)
     assert '<path class="down"' in trend
     assert "Whole fleet, last 24 hours" in trend
@@ -312,10 +330,12 @@ def test_page_of_a_server_shows_when_it_was_silent_today(
     hours = re.findall(r'<text x="[^"]+" y="12">([^<]+)<', page)
     assert ["18:00 UTC", "00:00", "06:00"] == hours[:3]
     (row,) = re.findall(r'<tr><th scope="row"><time.*?</tr>', page)
-    assert ["2026-01-31 12:02:30 UTC", "2026-01-31 12:05:00 UTC"] == re.findall(
-        "<time[^>]*>(.*?)</time>", row
-    )
-    assert "<td>2 min 30 s</td><td>down</td>" in row
+    assert [
+        "2026-01-31 12:02:30 UTC",
+        "2026-01-31 12:05:00 UTC",
+        "2026-01-31 12:05:00 UTC",
+    ] == re.findall("<time[^>]*>(.*?)</time>", row)
+    assert "<td>2 min 30 s</td></tr>" in row
 
 
 # The wallboard
@@ -358,10 +378,10 @@ def test_wall_has_a_tile_for_each_database_in_groups(receiver: httpx.Client, clo
         "no stage": {"late": 1},
         "staging": {"late": 1},
     } == halls(page)
-    assert '<li data-key="b2" class="late" title="db-b"><i class="mark late"></i>' in page
+    assert '<li data-key="b1" class="late" title="db-b"><i class="mark late"></i>' in page
     assert '<a href="./">Back to the list</a>' in page
     assert 'class="wall huge"' in page
-    assert "<bdi>db-b</bdi> <small>" in page
+    assert "<bdi>db-b</bdi> <small>late <time" in page
     assert "Late or down:" not in page
 
 
@@ -413,8 +433,29 @@ def test_wall_counts_silenced_servers_apart(receiver: httpx.Client, clock: Clock
     assert "Nobody was told of <b>1</b> that is late or down" in page
     (tile,) = re.findall(r"<li[^>]*>(?:(?!</li>).)*<bdi>db1</bdi>.*?</li>", page)
     assert 'class="silenced"' in tile
-    assert '<span class="unseen">late </span>' in tile
+    assert "<small>late <time" in tile
     assert "</time>, silenced</small>" in tile
+
+
+def test_tiles_leave_out_the_stage_that_stands_above_them(receiver: httpx.Client) -> None:
+    """Unless another server is called so, or nothing would be left."""
+    stages = {"acme-production": "production", "beta_staging": "staging", "-staging": "staging"}
+    stages |= {"gamma-production": "production", "gamma": "staging", "deltaproduction": ""}
+    for name, stage in stages.items():
+        beat = messages.heartbeat(server_id=f"id-{name}", database=name, odoo_stage=stage)
+        receiver.post("/heartbeat", json=beat)
+
+    page = receiver.get("/wall").text
+
+    tiles = re.findall(r'<li data-key="b\d+"[^>]* title="([^"]*)">.*?<bdi>([^<]*)</bdi>', page)
+    assert {
+        "acme-production": "acme",
+        "beta_staging": "beta",
+        "-staging": "-staging",
+        "gamma-production": "gamma-production",
+        "gamma": "gamma",
+        "deltaproduction": "deltaproduction",
+    } == dict(tiles)
 
 
 def sums(page: str) -> dict[str, str]:
