@@ -138,10 +138,17 @@ def test_each_problem_of_a_server_is_shown_separately() -> None:
 
 def test_servers_in_production_are_named_first() -> None:
     """Of those of which nobody is told; one without a stage counts as if it were in production."""
-    known = {"first_seen": NOW, "last_seen": NOW, "state_since": NOW, "state": State.DOWN}
     stages = {"a": "staging", "b": "production", "c": "dev", "d": None}
     records = [
-        ServerRecord(server_id=name, odoo_stage=stage, **known) for name, stage in stages.items()
+        ServerRecord(
+            server_id=name,
+            odoo_stage=stage,
+            first_seen=NOW,
+            last_seen=NOW,
+            state_since=NOW,
+            state=State.DOWN,
+        )
+        for name, stage in stages.items()
     ]
 
     (told,) = told_of(records, Telling(), NOW)
