@@ -1,5 +1,6 @@
 """The forms of channels."""
 
+import html
 import re
 
 import httpx
