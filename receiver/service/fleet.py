@@ -78,17 +78,19 @@ class Sighting:
         """When the latest message of the server, or of one of `nodes`, was received."""
         return max([self.record.last_seen, *(node.last_seen for node in self.nodes)])
 
-    def encode(self) -> bytes:
+    def encode(self, **further: Any) -> bytes:
         """
         Encode the server as a JSON object, as the API answers it.
 
         It has the fields of the record, with `state` at the time of reading; then `stale` (whether
-        the server is late or down), `lapsed` (`is_lapsed`) and `nodes`.
+        the server is late or down), `lapsed` (`is_lapsed`) and `nodes`; and last the fields
+        `further`, which a caller adds.
         """
         same = self.record.state is self.state
         record = self.record if same else evolve(self.record, state=self.state)
+        is_plain = not (self.nodes or further)
         plain = _ALONE[self.state.stale, self.is_lapsed]
-        more = _dump(self._more())[1:] if self.nodes else plain
+        more = plain if is_plain else _dump({**self._more(), **further})[1:]
         return b"%b,%b" % (_encode(record)[:-1], more)
 
     def _more(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    literal_column,
     or_,
     select,
     tuple_,
@@ -139,10 +138,9 @@ class ServerList:
         which servers change their places.
         """
         if self.conditions.are_none and not (after is not None and after.is_end):
-            is_beyond = after is not None
-            query = _query_of_all(self.order, self.conditions.ranks, limit, is_beyond=is_beyond)
+            query = _query_of_all(self.order, self.conditions.ranks, is_beyond=after is not None)
             position = {} if after is None else _position(after)
-            return self.connection.execute(query, position).all()
+            return self.connection.execute(query, {"limit": limit, **position}).all()
         return self.connection.execute(self._query(after, limit)).all()
 
     def _page_before(self, end: Place, asked: PageRequest) -> ServerPage:
@@ -363,20 +361,17 @@ def _with_revisions(page: Select[Any], sorting: Columns) -> Select[Any]:
 
 
 @lru_cache(maxsize=100)
-def _query_of_all(
-    order: Order, ranks: frozenset[Rank], limit: int, *, is_beyond: bool
-) -> Select[Any]:
+def _query_of_all(order: Order, ranks: frozenset[Rank], *, is_beyond: bool) -> Select[Any]:
     """
     The query of the ids and revisions of all servers that have one of some ranks, in an order.
 
-    It is kept, because SQLAlchemy takes as long to make it as to execute it. If the servers come
-    after a place, its parameters are those of `_position`. The limit is no parameter: PostgreSQL
-    would expect a tenth of all servers, and plan each query anew.
+    Its parameters are the `limit`, and if the servers come after a place, those of `_position`.
+    The query is kept, because SQLAlchemy takes as long to make it as to execute it. The limit is a
+    parameter so that PostgreSQL plans each query anew: its plan for all values is slow.
 
     Args:
         order: The order; not by `last_seen`.
         ranks: The ranks.
-        limit: How many servers there are at most.
         is_beyond: Whether the servers come after a place.
     """
     conditions = Conditions(ranks=ranks, of_profiles=(), of_servers=())
@@ -386,8 +381,8 @@ def _query_of_all(
         some_place = Place("", None if order.field == "server_id" else 0)
         ids = ids.where(_is_beyond(order, some_place, is_back=False))
     sorting = _sorting(order, is_back=False)
-    most: ColumnElement[int] = literal_column(str(limit), Integer)
-    return _with_revisions(ids.order_by(*sorting).limit(most), sorting)
+    page = ids.order_by(*sorting).limit(bindparam("limit", type_=Integer))
+    return _with_revisions(page, sorting)
 
 
 def _is_beyond(order: Order, place: Place, *, is_back: bool) -> ColumnElement[bool]:

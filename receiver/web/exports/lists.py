@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 
+import orjson
 from attrs import fields
 from starlette.requests import Request
 from starlette.responses import Response
@@ -67,7 +68,8 @@ def _servers(found: Services, page: Page, order: Order, file_format: FileFormat)
             }
             for each in servers
         }
-    items = (each.encode(**further.get(each.record.server_id, {})) for each in servers)
+    encoded = (each.encode(**further.get(each.record.server_id, {})) for each in servers)
+    items = map(orjson.Fragment, encoded)
     return Part(_SERVERS.part(file_format, items), len(servers))
 
 
