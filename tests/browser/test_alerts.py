@@ -209,10 +209,10 @@ def add_rule(page: Page, channel_id: str) -> None:
 
 def add_silence(page: Page) -> None:
     page.get_by_role("link", name="Add a silence").click()
-    page.get_by_label("Servers").fill("stage:staging")
+    page.get_by_role("textbox", name="Servers").fill("stage:staging")
     page.get_by_label("Reason").fill("Backup")
     page.get_by_label("Begins").fill("2026-02-01T12:00")
-    page.get_by_label("Or lasts").fill("90")
+    page.get_by_label("Lasts, in minutes").fill("90")
     page.get_by_label("Time zone").fill("Europe/Vienna")
     page.get_by_label("Again and again").fill("0 22 * * 6")
     page.get_by_role("button", name="Add it").click()
