@@ -189,7 +189,8 @@ def test_list_goes_on_after_a_server_that_is_deleted_while_it_is_read(
         def delete(*_: object) -> None:
             other.servers.delete("a", MOMENT)
 
-        assert (["a", "b"], True) == read(store)
+        # Of one moment, before or after that: it is read again if rows were not there any more.
+        assert read(store) in ((["a", "b"], True), (["b", "c"], False))
 
 
 def listed_ids(store: SqlStore) -> tuple[list[str], bool]:

@@ -11,7 +11,7 @@ from receiver.domain.queries import Rank
 from receiver.domain.rows import catalogue_id
 from receiver.store import SqlStore
 from receiver.store.catalogues.inventory import CATALOGUES, SETS
-from watched import Watched, hear
+from watched import Watched, count_anew, hear
 
 PAY = Tool(name="pay", title="Pay")
 SELL = Tool(name="sell")
@@ -46,6 +46,7 @@ def test_servers_in_lists_are_counted_by_what_they_offer(fleet: Watched, engine:
                 text(f"UPDATE servers SET {change}, rank = :rank WHERE server_id = :id"),
                 {"id": server_id, "rank": rank.value},
             )
+        count_anew(connection)
 
     counts = inventory.tool_counts()
 

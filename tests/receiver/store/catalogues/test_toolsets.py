@@ -14,7 +14,7 @@ from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import Filter, Order, PageRequest
 from receiver.store import SqlStore
-from watched import Watched, at_once, have_patience, hear, kept_in
+from watched import Watched, at_once, count_anew, have_patience, hear, kept_in
 
 
 def beat(fleet: Watched, server_id: str, names: Iterable[str] | None) -> None:
@@ -117,6 +117,7 @@ def test_superseded_servers_and_nodes_are_found_by_their_tools(
         with engine.begin() as connection:
             change = f"UPDATE servers SET {named.get(state, 'port = 1')} WHERE server_id = :id"
             connection.execute(text(change), {"id": server_id})
+            count_anew(connection)
 
     assert ["c"] == offering(fleet.store, "x")
     found = [offering(fleet.store, "x", state=each) for each in ("superseded", "node", "up")]
