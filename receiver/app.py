@@ -184,6 +184,7 @@ async def _services(
             on_events=on_events,
         )
         opened.callback(store.close)
+        store.mend_tallies()
         calls = StoreCalls()
         opened.callback(calls.close)
         mirror = KeyMirror(store, limits, clock=clock, read_seconds=tuning.look_seconds)

@@ -7,8 +7,10 @@ answer. Then nothing has changed, unless the error is of the subclass OutcomeUnk
 have succeeded or not.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 
 from sqlalchemy import URL
 
@@ -20,6 +22,7 @@ from receiver.store.credentials.keys import Keys
 from receiver.store.credentials.sessions import Sessions
 from receiver.store.events import Events
 from receiver.store.history import Hours
+from receiver.store.indexes import are_tallies_right, count_tallies_anew
 from receiver.store.labels import Labels
 from receiver.store.lists import SavedViews
 from receiver.store.ownership import SERVERS_PER_KEY
@@ -28,6 +31,8 @@ from receiver.store.servers import OnEvents, RegistrySource, Servers, Watch
 from receiver.store.transactions import Transactions
 
 __all__ = ["SqlStore"]
+
+_log = logging.getLogger(__name__)
 
 
 def _ignore(_: Sequence[Event]) -> None:
@@ -99,6 +104,19 @@ class SqlStore:
     def at_one_moment(self) -> AbstractContextManager[None]:
         """A context in which all reads of this thread see the database as it was at one moment."""
         return self.transactions.at_one_moment()
+
+    def mend_tallies(self) -> None:
+        """
+        Count the servers anew if the numbers of them that the database keeps are wrong.
+
+        No message makes them wrong, but somebody who changes tables by SQL may. Blocks, and raises
+        StoreUnavailable.
+        """
+        with self.transactions.read_once() as connection:
+            if are_tallies_right(connection):
+                return
+        _log.warning("The kept numbers of servers were wrong; the servers are counted anew")
+        self.transactions.write(partial(count_tallies_anew, self.transactions.dialect))
 
     @property
     def generation(self) -> int:

@@ -205,6 +205,9 @@ class Dialect(Protocol):
         to the same rows.
         """
 
+    def lock_tallies(self, connection: Connection) -> None:
+        """Wait until nobody else writes to `tallies`, and keep others from it until the commit."""
+
     def lock_out_writers(self, connection: Connection) -> None:
         """
         Wait until no receiver writes, and keep them all from writing until the transaction ends.

@@ -202,6 +202,9 @@ class Postgresql:
     def gather_tallies(self, connection: Connection) -> None:
         connection.execute(_GATHER_TALLIES, {"writer": self.writer})
 
+    def lock_tallies(self, connection: Connection) -> None:
+        connection.execute(text("LOCK TABLE tallies IN SHARE ROW EXCLUSIVE MODE"))
+
     def lock_out_writers(self, connection: Connection) -> None:
         # Each transaction of a receiver writes its number here before it commits.
         connection.execute(text("LOCK TABLE commits IN EXCLUSIVE MODE"))

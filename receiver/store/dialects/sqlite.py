@@ -185,6 +185,9 @@ class Sqlite:
     def gather_tallies(self, connection: Connection) -> None:
         """Do nothing, because all processes write to the same rows."""
 
+    def lock_tallies(self, connection: Connection) -> None:
+        """Do nothing, because the transaction already holds the write lock of the file."""
+
     def lock_out_writers(self, connection: Connection) -> None:
         """Do nothing, because the transaction already holds the write lock of the file."""
 

@@ -2,13 +2,24 @@
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, delete, exists, text
+from sqlalchemy import (
+    Connection,
+    Text,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    union_all,
+)
 
 from receiver.domain.lists.profiles import Profile
 from receiver.store.dialects import Dialect
-from receiver.store.tables import among, profiles, tallies
+from receiver.store.tables import among, profiles, servers, tallies
 
-__all__ = ["write_tallies"]
+__all__ = ["are_tallies_right", "count_tallies_anew", "write_tallies"]
 
 
 def write_tallies(
@@ -38,6 +49,18 @@ def write_tallies(
         connection.execute(_FORGET, {"ids": sorted({each.id for each in left})})
 
 
+def are_tallies_right(connection: Connection) -> bool:
+    """Whether the numbers are those of the servers. Reads the index of profiles and ranks."""
+    return connection.execute(_DIFFERENCE).first() is None
+
+
+def count_tallies_anew(dialect: Dialect, connection: Connection) -> None:
+    """Count all servers, in a transaction that other writers wait for."""
+    dialect.lock_tallies(connection)
+    connection.execute(delete(tallies))
+    connection.execute(_COUNT, {"writer": dialect.writer})
+
+
 _ADD = text(
     "INSERT INTO tallies (profile, rank, writer, number) "
     "VALUES (:profile, :rank, :writer, :number) "
@@ -46,4 +69,21 @@ _ADD = text(
 # A profile without servers has numbers whose sums are 0, and no other transaction changes them.
 _FORGET = delete(tallies).where(
     among(tallies.c.profile, "ids"), ~exists().where(profiles.c.id == tallies.c.profile)
+)
+
+_counted = (
+    select(servers.c.profile, servers.c.rank, func.count().label("number"))
+    .where(servers.c.profile.in_(select(profiles.c.id)))
+    .group_by(servers.c.profile, servers.c.rank)
+)
+_both = union_all(_counted, select(tallies.c.profile, tallies.c.rank, -tallies.c.number)).subquery()
+_DIFFERENCE = (
+    select(_both.c.profile)
+    .group_by(_both.c.profile, _both.c.rank)
+    .having(func.sum(_both.c.number) != 0)
+    .limit(1)
+)
+_COUNT = insert(tallies).from_select(
+    ["profile", "rank", "number", "writer"],
+    _counted.add_columns(bindparam("writer", type_=Text)),
 )

@@ -1,19 +1,23 @@
-"""A start while another process upgrades the tables of the same database waits for that."""
+"""What a start waits for, and what it mends."""
 
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 
+import httpx
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
+import messages
+from receiver.app import create_app
 from receiver.domain.errors import StoreUnavailable
 from receiver.store import SqlStore, migrations, transactions
 from receiver.store.dialects import dialect_of, sqlite
-from servers import PATIENCE_SECONDS, wait_until
+from servers import PATIENCE_SECONDS, serve, wait_until
+from watched import assert_tallied, beats, hear
 
 UPGRADE = """
 import sys
@@ -110,3 +114,37 @@ def test_upgrade_on_postgresql_waits_for_another_one_for_a_minute_and_takes_its_
     engine.dispose()
 
     assert ["1min", "0"] == limits
+
+
+MENDED = "the servers are counted anew"
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tallies SET number = number + 1",
+        "DELETE FROM tallies",
+        "INSERT INTO tallies (profile, rank, writer, number) VALUES (7, 1, 'nobody', 3)",
+    ],
+)
+def test_receiver_that_starts_mends_wrong_numbers_of_servers(
+    database_url: str, statement: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def receiver() -> AbstractContextManager[httpx.Client]:
+        return serve(create_app(environ={"FLEET_DATABASE_URL": database_url}))
+
+    with closing(SqlStore(make_url(database_url))) as store, receiver() as one:
+        hear(store, beats("a", "b"))
+        store.transactions.write(lambda connection: connection.execute(text(statement)))
+        assert MENDED not in caplog.text
+
+        with receiver() as other:
+            assert_tallied(store)
+            for each in (one, other):
+                each.post("/heartbeat", json=messages.slim(server_id="c")).raise_for_status()
+                each.delete("/servers/c").raise_for_status()
+            hear(store, beats("d"))
+            assert_tallied(store)
+
+    assert 1 == caplog.text.count(MENDED)

@@ -155,7 +155,8 @@ def test_events_until_a_time_are_found_and_counted_since(fleet: Watched) -> None
     assert [] == events.after(0, evolve(ALL_EVENTS, until=begin - minute), limit=9)
     since = events.count_kinds(evolve(ALL_EVENTS, since=begin + minute), most=9)
     assert 2 == since.total()
-    assert {EventKind.MOVED: 1} == events.count_kinds(evolve(ALL_EVENTS, since=begin), most=1)
+    for _ in range(2):  # at the second time, nothing has happened since the first
+        assert {EventKind.MOVED: 1} == events.count_kinds(evolve(ALL_EVENTS, since=begin), most=1)
     assert {} == events.count_kinds(evolve(ALL_EVENTS, since=begin + 9 * minute), most=9)
     assert {EventKind.MOVED: 2} == events.count_kinds(
         evolve(ALL_EVENTS, kinds=frozenset({EventKind.MOVED})), most=9

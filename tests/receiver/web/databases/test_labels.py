@@ -146,6 +146,9 @@ def test_admin_writes_labels_and_a_note_on_a_page(receiver: httpx.Client) -> Non
     again = fields_of(person.get(PAGE), where="annotate")
     assert ("customer:acme, gold", HOSTILE) == (again["labels"], again["note"])
 
+    person.post(f"{PAGE}/labels", data={**again, "labels": ""})
+    assert "The labels and the note were saved.</bdi></p>" in person.get(PAGE).text
+
 
 def test_refused_label_form_keeps_the_input(receiver: httpx.Client) -> None:
     person = as_person(receiver)
