@@ -241,9 +241,16 @@ class Change(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """About how many rows of other tables than `servers` and `events` change, too."""
+        """
+        About how many rows of other tables than `servers` and `events` change, too.
+
+        Four more for a server that is new or in another state: its row moves in the indexes of
+        `servers`, its numbers in `tallies` change, and others of its database are looked for.
+        """
+        before, after = self.before, self.after
+        is_moved = before is None or rank_of(before.record) is not rank_of(after.record)
         changed = len(self.gained) + len(self.lost) + (self.search_text is not None)
-        return changed + 2 * (self.profile != self.old_profile)
+        return changed + 2 * (self.profile != self.old_profile) + 4 * is_moved
 
 
 def write_rows(
