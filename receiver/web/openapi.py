@@ -39,6 +39,7 @@ __all__ = [
     "ID_OR_NULL",
     "KIND",
     "LIMIT",
+    "MOMENT",
     "OF_SERVER",
     "QUERY",
     "SEARCH",
@@ -241,7 +242,7 @@ def _server_schema() -> Json:
             object_of(
                 server_id=TEXT,
                 hostname={"type": ["string", "null"]},
-                last_seen={"type": "string", "format": "date-time"},
+                last_seen=MOMENT,
             )
         ),
         "description": "The other nodes of the database that the server stands for.",
@@ -273,7 +274,7 @@ def _event_schema() -> Json:
     return object_of(
         id={**COUNT, "description": "It rises in the order of the events."},
         kind={"enum": [kind.value for kind in EventKind]},
-        at={"type": "string", "format": "date-time"},
+        at=MOMENT,
         server_id={"type": ["string", "null"], "description": "Null for the fleet as a whole."},
         details={"type": "object"},
     )
@@ -287,7 +288,7 @@ def _key_schema() -> Json:
         name=schema["name"],
         scope=schema["scope"],
         servers=schema["servers"],
-        created_at={"type": "string", "format": "date-time"},
+        created_at=MOMENT,
         expires_at=moment,
         revoked_at=moment,
         last_used_at=moment,
@@ -425,6 +426,7 @@ _PROBLEMS_OF_KEYS = {401, 429, 503}
 
 COUNT: Json = {"type": "integer", "minimum": 0}
 TEXT: Json = {"type": "string"}
+MOMENT: Json = {"type": "string", "format": "date-time"}
 ID_OR_NULL: Json = {"type": ["string", "null"], "description": "The id of a key."}
 _WITHOUT_NUL: Json = {**TEXT, "pattern": r"^[^\u0000]*$"}
 _FILTER: Json = {

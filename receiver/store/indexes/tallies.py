@@ -50,12 +50,12 @@ def write_tallies(
 
 
 def are_tallies_right(connection: Connection) -> bool:
-    """Whether the numbers are those of the servers. Reads the index of profiles and ranks."""
+    """Whether the table `tallies` agrees with `servers`, of which this counts every row."""
     return connection.execute(_DIFFERENCE).first() is None
 
 
 def count_tallies_anew(dialect: Dialect, connection: Connection) -> None:
-    """Count all servers, in a transaction that other writers wait for."""
+    """Fill `tallies` anew by counting all servers; others that write to it wait meanwhile."""
     dialect.lock_tallies(connection)
     connection.execute(delete(tallies))
     connection.execute(_COUNT, {"writer": dialect.writer})

@@ -125,7 +125,6 @@ def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else format_moment(moment)
 
 
-_MOMENT: Json = {"type": "string", "format": "date-time"}
 _MOMENT_OR_NULL: Json = {"type": ["string", "null"], "format": "date-time"}
 _TEXT_OR_NULL: Json = {"type": ["string", "null"]}
 _SECONDS_OR_NULL: Json = {"type": ["integer", "null"], "minimum": 0}
@@ -151,7 +150,7 @@ CHANNEL = object_of(
     per_hour=openapi.COUNT,
     report_at=_TEXT_OR_NULL,
     time_zone=openapi.TEXT,
-    created_at=_MOMENT,
+    created_at=openapi.MOMENT,
     reported_at=_MOMENT_OR_NULL,
 )
 RULE = object_of(
@@ -162,20 +161,20 @@ RULE = object_of(
     after_seconds=openapi.COUNT,
     channel_id=openapi.TEXT,
     remind_seconds=_SECONDS_OR_NULL,
-    created_at=_MOMENT,
+    created_at=openapi.MOMENT,
 )
 SILENCE = object_of(
     id=openapi.TEXT,
     query=_about(_TEXT_OR_NULL, "Null for a silence of one server."),
     server_id=_TEXT_OR_NULL,
-    begins_at=_MOMENT,
+    begins_at=openapi.MOMENT,
     ends_at=_MOMENT_OR_NULL,
     cron=_TEXT_OR_NULL,
     duration_seconds=_SECONDS_OR_NULL,
     time_zone=openapi.TEXT,
     reason=openapi.TEXT,
     author=_about(openapi.TEXT, "The name of the key that made it."),
-    created_at=_MOMENT,
+    created_at=openapi.MOMENT,
     is_active={"type": "boolean", "description": "Whether it silences now."},
 )
 ALARM = object_of(
@@ -186,7 +185,7 @@ ALARM = object_of(
     server_id=_about(_TEXT_OR_NULL, "Null for the fleet as a whole, and for keys."),
     subject=_about(openapi.TEXT, "The id of a key, if the alarm is about one."),
     event_id={"type": ["integer", "null"], "description": "The event that began it."},
-    begun_at=_MOMENT,
+    begun_at=openapi.MOMENT,
     due_at=_about(_MOMENT_OR_NULL, "When it is to be told; null once it was."),
     told_at=_MOMENT_OR_NULL,
     reminded_at=_MOMENT_OR_NULL,
@@ -205,7 +204,7 @@ DELIVERY = object_of(
     thread=openapi.TEXT,
     title=openapi.TEXT,
     text=openapi.TEXT,
-    created_at=_MOMENT,
+    created_at=openapi.MOMENT,
     next_at=_about(_MOMENT_OR_NULL, "When it is tried next; null once it was sent or given up."),
     attempts=openapi.COUNT,
     sent_at=_MOMENT_OR_NULL,

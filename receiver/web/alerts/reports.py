@@ -32,9 +32,8 @@ def routes() -> list[Guarded]:
 _UNTIL = openapi.parameter(
     "until",
     "The end of the week, within the last year; now by default.",
-    {"type": "string", "format": "date-time"},
+    openapi.MOMENT,
 )
-_MOMENT = {"type": "string", "format": "date-time"}
 _SHARE = {
     "type": ["number", "null"],
     "minimum": 0,
@@ -63,8 +62,8 @@ _REPORT = operation(
         200: openapi.answer(
             "The figures of the fleet, and a line for each database, the least available first",
             object_of(
-                since=_MOMENT,
-                until=_MOMENT,
+                since=openapi.MOMENT,
+                until=openapi.MOMENT,
                 databases=COUNT,
                 alarms=COUNT,
                 availability=_SHARE,

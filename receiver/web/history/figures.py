@@ -29,7 +29,6 @@ _STATES = {
     "description": "How many servers were new, up, late and down.",
 }
 _OR_NULL = {"type": ["number", "null"], "minimum": 0}
-_MOMENT = {"type": "string", "format": "date-time"}
 HISTORY = operation(
     "getHistory",
     "The fleet over a day, a week or a quarter of a year",
@@ -62,8 +61,8 @@ HISTORY = operation(
                 },
                 slots=openapi.listed(
                     openapi.object_of(
-                        begins_at=_MOMENT,
-                        ends_at=_MOMENT,
+                        begins_at=openapi.MOMENT,
+                        ends_at=openapi.MOMENT,
                         minutes={
                             **openapi.COUNT,
                             "description": "In how many minutes servers were counted.",

@@ -9,7 +9,7 @@ from receiver.domain.keys import Power
 from receiver.domain.lists.saved_views import SavedView
 from receiver.web.context import services
 from receiver.web.exports import FileFormat, Sheet, described, or_file, whole_file
-from receiver.web.openapi import COUNT, TEXT, Json, answer, listed, object_of, operation
+from receiver.web.openapi import COUNT, MOMENT, TEXT, Json, answer, listed, object_of, operation
 from receiver.web.routing import Guarded
 
 __all__ = ["routes"]
@@ -33,7 +33,7 @@ _VIEW = object_of(
     query={**TEXT, "description": "The filters as one text, as `GET /servers` takes it."},
     sort={"type": ["string", "null"], "description": "The order; null for trouble first."},
     author={**TEXT, "description": "The name of the key that saved it, or empty."},
-    created_at={"type": "string", "format": "date-time"},
+    created_at=MOMENT,
 )
 _LIST = operation(
     "listViews",
