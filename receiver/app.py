@@ -43,11 +43,11 @@ from receiver.settings import Settings, misspelt, read_settings
 from receiver.store import SqlStore, listen
 from receiver.web import api
 from receiver.web.agents.mcp_server import McpServer
-from receiver.web.api import Posted
 from receiver.web.body_timeout import BodyTimeout
 from receiver.web.context import Services, services
 from receiver.web.cookies import shows_secret
 from receiver.web.headers import begin, with_headers
+from receiver.web.messages import Posted
 from receiver.web.pages import alerting, browse, forms, inventory, managing, pictures
 from receiver.web.pages.rendering import error_page
 from receiver.web.problems import exception_handlers
@@ -128,9 +128,9 @@ def create_app(
         shared = SharedClock(lambda: datetime.now(timezone.utc))
         used = shared if clock is None else GivenClock(clock)
         async with _services(settings, used, tuning) as found:
-            yield {"services": found}
+            yield {"services": found, "posts": receiver.posts}
 
-    return Receiver(
+    receiver = Receiver(
         routes=[
             # First, because a path may be that of a page for browsers and of a call for programs.
             *inventory.routes(),
@@ -148,6 +148,7 @@ def create_app(
         ],
         lifespan=lifespan,
     )
+    return receiver
 
 
 @asynccontextmanager
@@ -313,13 +314,17 @@ class Receiver(Starlette):
 
     Requests to them skip the middleware and the router, which would take as long as decoding a
     message.
+
+    Attributes:
+        posts: These endpoints by their paths. A server that finds them in the state of the lifespan
+            can hand requests to them without calling the app.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         share_paths(self.routes)
-        self._posts = {
-            route.path: route.app
+        self.posts: Mapping[str, Posted] = {
+            route.path: route.endpoint
             for route in self.routes
             if isinstance(route, Route) and isinstance(route.endpoint, Posted)
         }
@@ -329,8 +334,8 @@ class Receiver(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             begin(scope)
-            if scope["method"] == "POST" and scope["path"] in self._posts:
-                await self._posts[scope["path"]](scope, receive, send)
+            if scope["method"] == "POST" and scope["path"] in self.posts:
+                await self.posts[scope["path"]](scope, receive, send)
                 return
             send = with_headers(scope, send)
         await super().__call__(scope, receive, send)

@@ -88,13 +88,24 @@ class Gate:
             return None
         if needs is None:
             return None
-        said = [value for name, value in scope["headers"] if name == b"authorization"]
+        said = _authorizations(scope)
         if len(said) != 1:
             raise _unauthenticated("key_missing", _SEVERAL if said else _MISSING)
         key = self._mirror.keys.bearer(said[0])
         if key is None:
             raise self.wrong_key(scope)
         return self.check(key, needs)
+
+    def expects(self, scope: Scope) -> bool:
+        """
+        Whether `admit` will probably let a request in, as it has a key or needs none.
+
+        Neither counts nor logs anything.
+        """
+        if not self._mirror.had_keys:
+            return self._is_open or _is_local(scope)
+        said = _authorizations(scope)
+        return len(said) == 1 and self._mirror.keys.bearer(said[0]) is not None
 
     def find(self, token: str, needs: Power, scope: Scope) -> Key:
         """
@@ -176,6 +187,10 @@ class Gate:
             _log.warning("FLEET_OPEN=1: %s", _EVERYBODY)
         else:
             _log.warning("%s", _NO_KEYS_YET)
+
+
+def _authorizations(scope: Scope) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == b"authorization"]
 
 
 def _unauthenticated(code: str, detail: str) -> Refusal:

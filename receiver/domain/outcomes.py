@@ -63,10 +63,11 @@ class Applied(NamedTuple):
         Args:
             waited_seconds: How long the heartbeat waited to be written to the database.
         """
+        has_waited = waited_seconds > _LONG_WAIT_SECONDS
+        if not (has_waited or self.is_early):
+            return None
         declared = interval(self.record).total_seconds()
-        if waited_seconds > _LONG_WAIT_SECONDS:
-            return min(2 * declared, max(declared, _LONGEST_PACE_SECONDS))
-        return declared if self.is_early else None
+        return min(2 * declared, max(declared, _LONGEST_PACE_SECONDS)) if has_waited else declared
 
 
 _LONG_WAIT_SECONDS = 1.0

@@ -31,7 +31,7 @@ from receiver.domain.queries import (
 )
 from receiver.service.availability import LONGEST, History
 from receiver.service.group_commit import GroupCommit
-from receiver.service.ingest import Submission
+from receiver.service.ingest import Body, Submission
 from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Watchdog
 from receiver.store import SqlStore
@@ -233,6 +233,12 @@ class Fleet:
                 requires no keys; then all servers may be written.
         """
         return self._group_commit.submit(Submission(body, kind, self._clock(), key))
+
+    def submit_to(
+        self, done: Callable[[Body], None], body: bytes, kind: BodyKind, key: Key | None = None
+    ) -> None:
+        """Do what `submit` does, but call `done` with the body in place of setting a future."""
+        self._group_commit.submit_to(done, Submission(body, kind, self._clock(), key))
 
     async def get(self, server_id: str) -> Sighting | None:
         """The record and state of a server; None when there is no such server."""

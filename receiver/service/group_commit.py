@@ -11,12 +11,11 @@ alone does not wait for the batches of its own key either.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import NamedTuple
 
 from contract import FleetError
 from receiver.domain.errors import Overloaded, StoreUnavailable
@@ -24,7 +23,7 @@ from receiver.domain.outcomes import Outcome
 from receiver.domain.rate_limits import RateLimits
 from receiver.service.ingest import MOST_MESSAGES, Apply, Body, QueueName, Submission, ingest
 
-__all__ = ["Allowance", "GroupCommit"]
+__all__ = ["Allowance", "Done", "GroupCommit"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -45,6 +44,9 @@ _SHARED = 0.4
 _log = logging.getLogger(__name__)
 
 _Answer = asyncio.Future[Outcome]
+
+Done = Callable[[Body], None]
+"""A function that gets a body whose messages all have a result, or which has an `error`."""
 
 
 class Allowance:
@@ -71,11 +73,14 @@ class Allowance:
         return self._hurried_seconds if self.is_hurried else self._seconds
 
 
-class _Job(NamedTuple):
-    """A posted body, and the future that gets the results of its messages."""
+class _Job:
+    """A posted body, and the function that is called with it once it has results or an error."""
 
-    body: Body
-    answer: _Answer
+    __slots__ = ("body", "done")
+
+    def __init__(self, body: Body, done: Done) -> None:
+        self.body = body
+        self.done: Done | None = done
 
 
 class _Queue:
@@ -149,16 +154,26 @@ class GroupCommit:
         of its `Body`; Overloaded, when the body was dropped unwritten from the longest queue to
         make room for a body of another queue; or any error of `apply`, such as StoreUnavailable.
         """
+        answer = asyncio.get_running_loop().create_future()
+        self.submit_to(partial(_resolve, answer), submission)
+        return answer
+
+    def submit_to(self, done: Done, submission: Submission) -> None:
+        """
+        Do what `submit` does, but call `done` in place of setting a future.
+
+        Of a future, a callback would be called one iteration of the event loop later, which takes
+        as long as to write the message.
+        """
         if self._is_stuck:
             raise StoreUnavailable("the database has not answered for some time")
-        job = _Job(Body(submission), asyncio.get_running_loop().create_future())
+        job = _Job(Body(submission), done)
         if self._waiting_bytes + job.body.size > self._max_waiting_bytes:
             self._make_room(job)
         self._append(job)
         if self._writing and job.body.queue not in self._writing:
             self._allowance.is_hurried = True
         self._submitted.set()
-        return job.answer
 
     def trouble(self) -> str | None:
         """Why the last transaction failed; None if it did not, or if that is 10 seconds ago."""
@@ -335,9 +350,19 @@ def _fail(jobs: Iterable[_Job], error: Exception) -> None:
 
 
 def _answer(job: _Job) -> None:
-    if job.answer.done():  # answered already, or cancelled: the client has gone
+    """Call the function of a job with its body, unless it was called before."""
+    done, job.done = job.done, None
+    if done is not None:
+        try:
+            done(job.body)
+        except Exception:  # noqa: BLE001 - or no message would be written any more
+            _log.exception("A request was not answered")
+
+
+def _resolve(answer: _Answer, body: Body) -> None:
+    if answer.done():  # cancelled, because the client has gone
         return
-    if job.body.error is None:
-        job.answer.set_result(job.body.outcomes)
+    if body.error is None:
+        answer.set_result(body.outcomes)
     else:
-        job.answer.set_exception(job.body.error)
+        answer.set_exception(body.error)

@@ -1,39 +1,19 @@
-"""The HTTP API for programs: registrations, heartbeats, servers, events, health and metrics."""
+"""The HTTP API for programs: all its routes, and the servers, events, health and metrics."""
 
-from collections.abc import Callable
 from functools import cache, partial
-from time import perf_counter
 from typing import Any
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from contract import (
-    FleetError,
-    HeartbeatAnswer,
-    InvalidMessage,
-    Problem,
-    RegistrationAnswer,
-    RejectedAnswer,
-    Want,
-    unstructure,
-)
 from contract.fields import format_moment
 from receiver.domain.cursors import write_cursor, write_event_cursor
-from receiver.domain.errors import OutcomeUnknown, Refusal
+from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
-from receiver.domain.outcomes import Applied, BodyKind, Outcome
 from receiver.service.availability import LONGEST, WINDOWS, History
-from receiver.service.decoding import (
-    MAX_BATCH_BYTES,
-    MAX_BATCH_SIZE,
-    MAX_MESSAGE_BYTES,
-    MAX_REGISTRATION_BYTES,
-)
 from receiver.service.fleet import Page, Sighting
-from receiver.web import admin_api, databases, exports, listing, openapi
+from receiver.web import admin_api, databases, exports, listing, messages, openapi
 from receiver.web.agents import registry
 from receiver.web.agents.connection import CONNECTION, CONNECTIONS, connection, connections
 from receiver.web.agents.mcp_server import MCP, Mcp
@@ -48,22 +28,18 @@ from receiver.web.agents.tool_list import (
 from receiver.web.alerts import api as alerts_api
 from receiver.web.alerts import badges
 from receiver.web.context import services
-from receiver.web.headers import json_answer, tag_of, with_headers
+from receiver.web.headers import json_answer, tag_of
 from receiver.web.history.figures import HISTORY, history_as_json
 from receiver.web.inventory.comparison import COMPARISON, comparison
 from receiver.web.inventory.tools import TOOLS_OF_FLEET, fleet_tools, fleet_tools_file
 from receiver.web.inventory.versions import VERSIONS, versions, versions_file
 from receiver.web.openapi import Json, answer, operation, ref
-from receiver.web.problems import problem, refusal
 from receiver.web.prometheus_sd import DISCOVERY, discovery
-from receiver.web.requests import EventQuery, event_query, json_body, list_query
+from receiver.web.requests import EventQuery, event_query, list_query
 from receiver.web.routing import Guarded, with_ids_in_query
 from receiver.web.sse import EVENT_STREAM, NEWS_STREAM, event_stream, news_stream
 
-__all__ = ["Posted", "routes"]
-
-Answer = tuple[int, object]
-"""The status of an answer, and the value to be encoded as its JSON body."""
+__all__ = ["routes"]
 
 
 def routes() -> list[Guarded]:
@@ -90,9 +66,7 @@ def _calls() -> list[Guarded]:
         *alerts_api.routes(),
         *listing.routes(),
         *databases.routes(),
-        _post("/register", Posted(BodyKind.REGISTER, register, MAX_REGISTRATION_BYTES), _REGISTER),
-        _post("/heartbeat", Posted(BodyKind.HEARTBEAT, heartbeat, MAX_MESSAGE_BYTES), _HEARTBEAT),
-        _post("/heartbeats", Posted(BodyKind.HEARTBEATS, heartbeats, MAX_BATCH_BYTES), _HEARTBEATS),
+        *messages.routes(),
         _list("/servers", list_servers, exports.servers_file, _LIST_SERVERS),
         _list("/events", list_events, exports.events_file, _LIST_EVENTS),
         _get("/events/stream", event_stream, EVENT_STREAM),
@@ -155,128 +129,6 @@ def _get(
 def _list(path: str, as_json: Any, as_file: Any, describes: Json) -> Guarded:
     """A list that is answered in JSON, or as a file."""
     return _get(path, exports.or_file(as_json, as_file), exports.described(describes))
-
-
-def _post(path: str, endpoint: "Posted", describes: Json) -> Guarded:
-    return Guarded(path, endpoint, methods=["POST"], needs=Power.WRITE, describes=describes)
-
-
-class Posted:
-    """
-    An ASGI app that stores the registrations or heartbeats of a request, and answers in JSON.
-
-    Nearly every request is for such an endpoint. So it does not use Starlette's middleware, Request
-    and Response, which would take longer than writing the message.
-
-    Args:
-        kind: Whether the body is a registration, a heartbeat or a list of heartbeats; its value is
-            a label in the metrics.
-        answer: Makes the answer after the commit. It gets the result of each message, which is a
-            record or an error, and how many seconds the messages waited for their commit.
-        max_bytes: How many bytes a body may have at most.
-    """
-
-    def __init__(
-        self, kind: BodyKind, answer: Callable[[Outcome, float], Answer], max_bytes: int
-    ) -> None:
-        self._kind = kind
-        self._label = kind.value
-        self._answer = answer
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = perf_counter()
-        found = services(scope)
-        try:
-            key = found.gate.admit(scope, Power.WRITE)
-            body = await json_body(scope, receive, self._max_bytes, found.body_timeout)
-            submitted = perf_counter()
-            outcome = await found.fleet.submit(body, self._kind, key)
-            status, content = self._answer(outcome, perf_counter() - submitted)
-        except ClientDisconnect:
-            return
-        except Exception as error:  # the outermost edge: every error gets its problem document
-            refused = problem(error)
-            found.metrics.answered(self._label, refused.status_code, perf_counter() - began)
-            await refused(scope, receive, with_headers(scope, send))
-            if isinstance(error, FleetError):
-                return
-            raise  # for uvicorn to log
-        found.metrics.answered(self._label, status, perf_counter() - began, outcome)
-        answer = orjson.dumps(content)
-        headers = [_JSON_TYPE, (b"content-length", b"%d" % len(answer))]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-
-_JSON_TYPE = (b"content-type", b"application/json")
-_OF_POSTED = (400, 401, 403, 408, 413, 415, 422, 429, 503)
-_REGISTER = operation(
-    "register",
-    "A server has started",
-    request_body=openapi.body(ref("Registration")),
-    answers={
-        200: answer("A known server", ref("Registered")),
-        201: answer("A new server", ref("Registered")),
-    },
-    problems=_OF_POSTED,
-)
-
-
-def register(outcome: Outcome, _: float) -> Answer:
-    """The status and JSON value of the answer to a registration, after the commit."""
-    applied = _applied(outcome)
-
-    answer = RegistrationAnswer(status="registered", server_id=applied.record.server_id)
-    return 201 if applied.created else 200, unstructure(answer)
-
-
-_HEARTBEAT = operation(
-    "heartbeat",
-    "A server is alive",
-    request_body=openapi.body(ref("Heartbeat")),
-    answers={200: answer("Merged and committed", ref("Counted"))},
-    problems=_OF_POSTED,
-)
-
-
-def heartbeat(outcome: Outcome, waited_seconds: float) -> Answer:
-    """The status and JSON value of the answer to a heartbeat, after the commit."""
-    return 200, _counted(_applied(outcome), waited_seconds)
-
-
-_HEARTBEATS = operation(
-    "heartbeats",
-    "Many servers are alive",
-    description="Each item is read as a Heartbeat; one that is none, or is no valid JSON, "
-    "refuses itself only. Many changes are committed in several parts, in the order of the list. "
-    "Items of a part that was not written are rejected as store_unavailable, overloaded, "
-    "internal_error or outcome_unknown: send these again, without those that are accepted.",
-    # The schema allows any item: for one that is no Heartbeat, the answer contains an error.
-    request_body=openapi.body({**openapi.listed({}), "maxItems": MAX_BATCH_SIZE}),
-    answers={
-        200: answer(
-            "What became of each, in order; those accepted are committed",
-            openapi.object_of(
-                accepted=openapi.COUNT,
-                rejected=openapi.COUNT,
-                results=openapi.listed({"oneOf": [ref("Counted"), ref("Rejected")]}),
-            ),
-        )
-    },
-    problems=_OF_POSTED,
-)
-
-
-def heartbeats(outcome: Outcome, waited_seconds: float) -> Answer:
-    """The status and JSON value of the answer to a batch, after the commit of its valid items."""
-    accepted = sum(isinstance(each, Applied) for each in outcome)
-
-    return 200, {
-        "accepted": accepted,
-        "rejected": len(outcome) - accepted,
-        "results": [_result(each, waited_seconds) for each in outcome],
-    }
 
 
 _LIST_SERVERS = openapi.tagged(
@@ -522,47 +374,6 @@ async def metrics(request: Request) -> Response:
 
 def _json(content: object) -> Response:
     return Response(orjson.dumps(content), media_type="application/json")
-
-
-def _applied(outcome: Outcome) -> Applied:
-    """The result of the only message of a body. Raises the Refusal if the message was refused."""
-    (only,) = outcome
-    if isinstance(only, Refusal):
-        raise only
-    assert isinstance(only, Applied)  # decoding raises InvalidMessage for a single message
-    return only
-
-
-def _counted(applied: Applied, waited_seconds: float) -> object:
-    record = applied.record
-    answer = HeartbeatAnswer(
-        status="ok",
-        server_id=record.server_id,
-        heartbeat_count=record.heartbeat_count,
-        wants=(Want.REGISTRATION.value,) if applied.lacks_tools else None,
-        next_heartbeat_seconds=applied.next_heartbeat_seconds(waited_seconds),
-    )
-    return unstructure(answer)
-
-
-def _result(of: Applied | Exception, waited_seconds: float) -> object:
-    if isinstance(of, Applied):
-        return _counted(of, waited_seconds)
-    refused = refusal(of)
-    if isinstance(of, Refusal):
-        problems = [Problem("server_id", str(of))]
-    elif isinstance(of, InvalidMessage):
-        problems = [*of.problems]
-    else:
-        problems = [Problem("", _NOT_WRITTEN.get(refused.code, _LEFT))]
-    return unstructure(RejectedAnswer(status="rejected", code=refused.code, errors=tuple(problems)))
-
-
-_LEFT = "This was not written, and others of the batch were: send it again without those."
-_NOT_WRITTEN = {
-    OutcomeUnknown.code: "It is not known whether this counts. Others of the batch do: send it "
-    "again without those."
-}
 
 
 def _no_such_server(server_id: str) -> Refusal:

@@ -8,7 +8,13 @@ from receiver.web.requests.alerts import (
     delivery_query,
     report_end,
 )
-from receiver.web.requests.bodies import MAX_FORM_BYTES, form_fields, form_pairs, json_body
+from receiver.web.requests.bodies import (
+    MAX_FORM_BYTES,
+    form_fields,
+    form_pairs,
+    is_plain_json,
+    json_body,
+)
 from receiver.web.requests.events import (
     EventQuery,
     event_filter,
@@ -65,6 +71,7 @@ __all__ = [
     "forget_query",
     "form_fields",
     "form_pairs",
+    "is_plain_json",
     "json_body",
     "list_query",
     "offered_query",

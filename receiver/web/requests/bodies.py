@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope
 from receiver.domain.errors import Refusal
 from receiver.web.body_timeout import BodyTimeout
 
-__all__ = ["MAX_FORM_BYTES", "form_fields", "form_pairs", "json_body"]
+__all__ = ["MAX_FORM_BYTES", "form_fields", "form_pairs", "is_plain_json", "json_body"]
 
 MAX_FORM_BYTES = 16 * 1024
 _MAX_FIELDS = 100  # a form may have a checkbox for each kind of alarms
@@ -24,6 +24,18 @@ async def json_body(scope: Scope, receive: Receive, max_bytes: int, timeout: Bod
     """
     _check_headers(scope, "JSON", "application/json", max_bytes)
     return await _body(receive, max_bytes, timeout)
+
+
+def is_plain_json(scope: Scope, max_bytes: int) -> bool:
+    """Whether a request has the headers that nearly every request with some JSON has."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length")
+    return (
+        headers.get(b"content-type") == b"application/json"
+        and length is not None
+        and int(length) <= max_bytes
+        and b"content-encoding" not in headers
+    )
 
 
 async def form_fields(scope: Scope, receive: Receive, timeout: BodyTimeout) -> dict[str, str]:

@@ -19,7 +19,7 @@ from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.service.group_commit import Allowance, GroupCommit
 from receiver.service.ingest import Submission
-from receiver.web.api import heartbeats
+from receiver.web.messages.answers import heartbeats
 from servers import PATIENCE_SECONDS, Clock, serve
 from watched import endless
 

@@ -1,11 +1,10 @@
 """
-`Careful`, an HTTP protocol for uvicorn that limits slow and oversized clients.
+An HTTP protocol for uvicorn that limits slow and oversized clients.
 
-`uvicorn receiver.app:app --http receiver.connections:Careful` uses it. The class extends the
-protocol of uvicorn that uses httptools. That protocol has no timeout for the headers of a request
-and no limit on their size, and it sends chunks to clients of HTTP/1.0, which do not know them.
-Nearly all requests arrive in a single read, for which `Careful` does hardly any work. The module
-needs a Unix, because it reads the limit of file descriptors.
+The class extends the protocol of uvicorn that uses httptools. That protocol has no timeout for the
+headers of a request and no limit on their size, and it sends chunks to clients of HTTP/1.0, which
+do not know them. Nearly all requests arrive in a single read, for which `Careful` does hardly any
+work. The module needs a Unix, because it reads the limit of file descriptors.
 """
 
 import sys
@@ -19,13 +18,10 @@ from typing import Any, ClassVar
 from weakref import WeakSet
 
 from httptools import HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from receiver.connections.posts import TakesPosts
 from receiver.domain.errors import Refusal
 from receiver.web.headers import SECURITY_HEADERS
 from receiver.web.problems import problem
@@ -50,7 +46,7 @@ def max_connections() -> int:
     return min(_MAX_CONNECTIONS, descriptors * 3 // 4)
 
 
-class Careful(HttpToolsProtocol):
+class Careful(TakesPosts):
     """
     An HTTP connection that is closed when its client is too slow or sends too much.
 
@@ -139,11 +135,13 @@ class Careful(HttpToolsProtocol):
                 raise self._head_refusal
             return
         _on_headers_complete(self)
-        if self.parser.get_http_version() in _WITHOUT_CHUNKS:
-            _speak_without_chunks(self.cycle)
-        self.cycle.transport = _JoinedWrites(self.cycle)
         # A copy, because httptools reports trailers as headers: the app must not see them.
         self.headers = self.headers[:]
+
+    def call_app(self) -> None:
+        super().call_app()
+        if self.parser.get_http_version() in _WITHOUT_CHUNKS:
+            _speak_without_chunks(self.cycle)
 
     def on_message_complete(self) -> None:
         if not self._asks_for_upgrade:
@@ -243,6 +241,7 @@ class Careful(HttpToolsProtocol):
             _checked_servers.discard(self.server_state)
 
     def _check_timeouts(self, now: float) -> None:
+        self.call_app_if_slow()
         unsent_bytes = self.transport.get_write_buffer_size()
         if unsent_bytes == 0 or unsent_bytes < self._unsent_bytes:
             self._drained_at = now
@@ -297,43 +296,6 @@ class Careful(HttpToolsProtocol):
         return timer.when() - self.timeout_keep_alive
 
 
-class _JoinedWrites(Transport):
-    """
-    The transport of one answer, which writes the head of the answer together with its body.
-
-    uvicorn writes the head first, and then the body. The second write is another system call and
-    another packet, which take about as long as to merge a heartbeat into a record. So the head
-    waits for the body, if the header Content-Length promises one.
-
-    Args:
-        cycle: The request that is answered, whose transport writes the answer.
-    """
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-        self._transport = cycle.transport
-        self._head = b""
-        """The head while it waits for the body."""
-
-    def write(self, data: Any) -> None:
-        cycle = self._cycle
-        if not cycle.response_started:  # this is `100 Continue`
-            self._transport.write(data)
-        elif not self._head and cycle.expected_content_length and cycle.scope["method"] != "HEAD":
-            self._head = data
-        else:
-            self._transport.write(self._head + data)
-            # What follows is not joined. Without a reference to each other, both are freed at once.
-            cycle.transport = self._transport
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        self._transport.write(self._head)  # which waits for a body if the app failed before that
-        self._transport.close()
-
-
 def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
     """
     Keep uvicorn from sending chunks or `100 Continue`, which HTTP/1.0 does not have.
@@ -360,8 +322,8 @@ def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
 
 
 # These are called for each read, and `super()` would be slower.
-_data_received = HttpToolsProtocol.data_received
-_on_headers_complete = HttpToolsProtocol.on_headers_complete
+_data_received = TakesPosts.data_received
+_on_headers_complete = TakesPosts.on_headers_complete
 
 _WITHOUT_CHUNKS = {"0.9", "1.0"}
 _OF_AN_UPGRADE = {b"connection", b"upgrade", b"http2-settings"}

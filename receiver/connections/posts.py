@@ -1,0 +1,235 @@
+"""
+An HTTP protocol for uvicorn that handles most requests without a task and without an ASGI call.
+
+For each request, uvicorn makes a task, which calls the app, which awaits messages with the body and
+sends two messages with the answer. That takes as long as storing a heartbeat. But the app needs
+none of it for a heartbeat: it looks at the head, it gets the whole body, and it answers once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
+
+from receiver.connections.joined_writes import JoinedWrites
+from receiver.web.messages import Posted
+
+__all__ = ["TakesPosts"]
+
+
+class TakesPosts(HttpToolsProtocol):
+    """
+    An HTTP connection that reads the bodies of requests for the endpoints `Posted` by itself.
+
+    The app yields these endpoints in the state of its lifespan, as a mapping `posts` of paths to
+    endpoints. Any other request is for the ASGI app, as usual: one to another path, one that the
+    endpoint does not expect, one whose body takes too long to arrive, and one that has to wait for
+    the answer to the request before it.
+
+    Attributes:
+        body_seconds: How long a body may take to arrive before the app is called for the request,
+            which has a timeout of its own. It may be called some seconds later.
+    """
+
+    body_seconds = 1.0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        found: Mapping[str, Posted] = self.app_state.get("posts", {})
+        is_plain = self.limit_concurrency is None and not self.root_path
+        self._posts = {path.encode(): found[path] for path in found} if is_plain else {}
+        self._exchange: _Exchange | None = None
+        """The current request while its body arrives, unless the app was called for it."""
+        self._default_headers: list[tuple[bytes, bytes]] = []
+        self._default_head = b""
+
+    def on_headers_complete(self) -> None:
+        posted = self._posts.get(self.url)
+        if posted is None or not self._may_take():
+            self.call_app()
+            return
+        exchange = _Exchange(self, posted)
+        if posted.expects(exchange.scope):
+            # It has those attributes for which a connection asks its current cycle.
+            self._exchange = self.cycle = exchange  # type: ignore[assignment]
+        else:
+            self.call_app()
+
+    def _may_take(self) -> bool:
+        """Whether the current request needs nothing of what only uvicorn can do."""
+        return (
+            self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and not self.expect_100_continue
+            and not self.flow.write_paused  # a client that reads no answers has to wait
+            and (self.cycle is None or self.cycle.response_complete)
+            # Only a middleware of uvicorn knows the client's address for the log.
+            and not (self.is_logged and any(name in _FORWARDED for name, _ in self.headers))
+        )
+
+    def call_app(self) -> None:
+        """Call the ASGI app for the request whose head has just arrived."""
+        _on_headers_complete(self)
+        self.cycle.transport = JoinedWrites(self.cycle)
+
+    def call_app_if_slow(self) -> None:
+        """Call the ASGI app for a request whose body does not arrive in time."""
+        exchange = self._exchange
+        if exchange is not None and self.loop.time() - exchange.begun_at > self.body_seconds:
+            self._exchange = None
+            exchange.call_app()
+
+    def on_body(self, body: bytes) -> None:
+        if self._exchange is None:
+            _on_body(self, body)
+        else:
+            self._exchange.body += body
+
+    def on_message_complete(self) -> None:
+        if self._exchange is None:
+            _on_message_complete(self)
+        else:
+            exchange, self._exchange = self._exchange, None
+            exchange.begin()
+
+    def start(self, cycle: RequestResponseCycle) -> None:
+        """Call the ASGI app for a request."""
+        self._start_asgi_task(cycle, self.app)
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the access log gets a line for each answer."""
+        return self.access_log and self.access_logger.isEnabledFor(logging.INFO)
+
+    @property
+    def default_head(self) -> bytes:
+        """The header lines that uvicorn adds to each answer, such as Date."""
+        headers = self.server_state.default_headers
+        if headers is not self._default_headers:  # uvicorn makes a new list each second
+            self._default_headers = headers
+            self._default_head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._default_head
+
+
+class _NoEvent:
+    """What uvicorn sets to wake up the app; nothing waits for it here."""
+
+    def set(self) -> None:
+        pass
+
+
+class _Exchange:
+    """
+    A request for which the app was not called, and its answer.
+
+    Args:
+        protocol: The connection, which has just read the head of the request.
+        posted: The endpoint.
+
+    Attributes:
+        scope: The ASGI scope of the request.
+        begun_at: The time of the event loop at which the head had arrived.
+        body: What has arrived of the body.
+        more_body: Whether more of it is to come.
+        keep_alive: Whether another request may follow on the connection.
+        disconnected: Whether the client has gone.
+        response_complete: Whether the answer is sent.
+        message_event: What uvicorn sets when something happens.
+    """
+
+    message_event = _NoEvent()
+
+    def __init__(self, protocol: TakesPosts, posted: Posted) -> None:
+        scope: Any = protocol.scope
+        scope["method"] = "POST"
+        scope["path"] = protocol.url.decode("ascii")
+        scope["raw_path"] = protocol.url
+        scope["query_string"] = b""
+        self.scope = scope
+        self.begun_at = protocol.loop.time()
+        self.body = b""
+        self.more_body = True
+        self.keep_alive: bool = protocol.parser.should_keep_alive()
+        self.disconnected = False
+        self.response_complete = False
+        self._protocol = protocol
+        self._posted = posted
+
+    def begin(self) -> None:
+        """Hand the body, which has arrived, to the endpoint."""
+        self.more_body = False
+        self._posted.take(self.scope, self.body, self)
+
+    def answer(self, status: int, body: bytes) -> None:
+        """Send the answer, a body in JSON; does nothing if the client has gone."""
+        protocol = self._protocol
+        self.response_complete = True
+        if self.disconnected or protocol.transport.is_closing():
+            return
+        if protocol.is_logged:
+            self._log(status)
+        protocol.transport.write(
+            b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
+            % (
+                STATUS_LINE[status],
+                protocol.default_head,
+                len(body),
+                b"" if self.keep_alive else b"connection: close\r\n",
+                body,
+            )
+        )
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+    def call_app(self) -> None:
+        """Make the ASGI call for the request, which sends the answer."""
+        protocol = self._protocol
+        cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=protocol.transport,
+            flow=protocol.flow,
+            logger=protocol.logger,
+            access_logger=protocol.access_logger,
+            access_log=protocol.access_log,
+            default_headers=protocol.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=self.keep_alive,
+            on_response=protocol.on_response_complete,
+        )
+        cycle.transport = JoinedWrites(cycle)
+        cycle.body += self.body
+        cycle.more_body = self.more_body
+        cycle.message_event.set()
+        cycle.disconnected = self.disconnected
+        if protocol.cycle is self:  # type: ignore[comparison-overlap]  # it stands for a cycle
+            protocol.cycle = cycle
+        protocol.start(cycle)
+
+    def _log(self, status: int) -> None:
+        """Log the answer in the access log, as uvicorn does."""
+        self._protocol.access_logger.info(
+            '%s - "%s %s HTTP/%s" %d',
+            get_client_addr(self.scope),
+            self.scope["method"],
+            get_path_with_query_string(self.scope),
+            self.scope["http_version"],
+            status,
+        )
+
+
+# These are called for each request, and `super()` would be slower.
+_on_headers_complete = HttpToolsProtocol.on_headers_complete
+_on_body = HttpToolsProtocol.on_body
+_on_message_complete = HttpToolsProtocol.on_message_complete
+
+_FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto"}
+"""Headers by which uvicorn's middleware changes the client's address that a log line has."""
