@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ports import free_port
+from receiver.connections import Careful
 from receiver.web.context import Services
 
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -67,11 +68,13 @@ def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
     """
     Run an app under uvicorn, with its options, in a thread; yields a client for it.
 
+    By itself, uvicorn uses the protocol that `odoo-mcp-fleet serve` tells it to use.
+
     A receiver has looked for silent servers then. It counts their silence from its first look on,
     so a look after a test had moved the clock would count nothing of the time before.
     """
     # A connection that is idle for long, as while a test waits, is not closed under a request.
-    options = {"timeout_keep_alive": int(PATIENCE_SECONDS), **options}
+    options = {"timeout_keep_alive": int(PATIENCE_SECONDS), "http": Careful, **options}
     server = Prompt(uvicorn.Config(app, port=0, log_level="warning", **options))
     thread = threading.Thread(target=server.run)
     thread.start()

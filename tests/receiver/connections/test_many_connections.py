@@ -139,7 +139,9 @@ def test_connection_already_closing_counts_as_room() -> None:
 def test_connection_limit_follows_the_limit_of_file_descriptors(
     monkeypatch: pytest.MonkeyPatch, descriptors: int, connections: int
 ) -> None:
-    monkeypatch.setattr("receiver.connections.careful.getrlimit", lambda _: (descriptors, descriptors))
+    monkeypatch.setattr(
+        "receiver.connections.careful.getrlimit", lambda _: (descriptors, descriptors)
+    )
 
     assert connections == max_connections.__wrapped__()
 
