@@ -18,7 +18,7 @@ from receiver.domain.errors import OutcomeUnknown, Overloaded, Refusal, StoreUna
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.service.group_commit import Allowance, GroupCommit
-from receiver.service.ingest import Submission
+from receiver.service.ingest import Body, Submission
 from receiver.web.messages.answers import heartbeats
 from servers import PATIENCE_SECONDS, Clock, serve
 from watched import endless
@@ -158,6 +158,28 @@ def test_invalid_body_is_refused_without_affecting_others() -> None:
         assert [["a"], ["wrong", "b"], ["wrong"]] == [ids(a), ids(partly), ids(wrong)]
 
     assert [["first"], ["a", "b"]] == drive(scenario)
+
+
+def test_failure_to_answer_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    seen = []
+
+    def fail(body: Body) -> None:
+        seen.append(ids(body.outcomes))
+        raise ConnectionError("no such client")
+
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        answers = await batch(group_commit, transactions)
+        group_commit.submit_to(fail, beats("a"))
+        answers.append(group_commit.submit(beats("b")))
+        transactions.open.set()
+
+        assert [["first"], ["b"]] == [ids(await answer) for answer in answers]
+        assert ["c"] == ids(await group_commit.submit(beats("c")))
+
+    assert [["first"], ["a", "b"], ["c"]] == drive(scenario)
+    assert [["a"]] == seen
+    (record,) = caplog.records
+    assert "A request was not answered" == record.getMessage()
 
 
 def test_batch_of_invalid_bodies_opens_no_transaction() -> None:
