@@ -87,7 +87,7 @@ def test_open_pages_tell_of_an_alarm_until_it_is_over(
     expect(page.locator("#told")).to_contain_text("Down: acme", timeout=TOLD_MS)
     expect(fleet.get_by_role("link", name="Alerts 1 alarming")).to_be_visible(timeout=TOLD_MS)
     page.get_by_role("button", name="Acknowledge acme_web-1").click()
-    expect(page.locator("#notice")).to_contain_text("The alarm was acknowledged")
+    expect(page.locator("#notice")).to_contain_text("The alarm of acme was acknowledged")
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
     expect(page.locator("#alarms")).to_contain_text("by somebody without a key")
 

@@ -315,9 +315,17 @@ async def end_silence(request: Request, _: Fields) -> RedirectResponse:
     return _to_alerts(request, "The silence was ended. Alarms that last are told now.")
 
 
-async def acknowledge(request: Request, _: Fields) -> RedirectResponse:
-    await changes.acknowledge(request, changes.alarm_id_of(request))
-    return _to_alerts(request, "The alarm was acknowledged: nobody is reminded of it any more.")
+async def acknowledge(request: Request, fields: Fields) -> RedirectResponse:
+    """Acknowledge an alarm; redirect to the page on which that was done."""
+    alarm = await changes.acknowledge(request, changes.alarm_id_of(request))
+    server_id = alarm.server_id
+    if server_id is None:
+        return _to_alerts(request, f"The alarm was {_ACKNOWLEDGED}")
+    name = wording.brief(alarm.known.get("server", {}).get("database") or server_id, 60)
+    page = f"/{server_url(server_id)}" if fields.get("back") == "server" else _ALERTS
+    is_told = alarm.told_at is not None or alarm.part_of is not None
+    said = _ACKNOWLEDGED if is_told else _ACKNOWLEDGED_EARLY
+    return redirect(request, page, notice=f"The alarm of {name} was {said}")
 
 
 # What all forms have
@@ -362,5 +370,9 @@ def _moment(text: str | None, zone: str) -> str | None:
         return text
 
 
+_ACKNOWLEDGED = "acknowledged: nobody is reminded of it any more."
+_ACKNOWLEDGED_EARLY = (
+    "acknowledged before it was told: it is told once, and nobody is reminded of it."
+)
 _WHICH_SERVERS = "say which servers are silenced, or tick All servers, but not both"
 _LONGEST_ERROR = 200  # a cookie holds it

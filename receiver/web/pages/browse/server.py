@@ -5,7 +5,7 @@ Is it well, and since when; how is it reached; what does it offer; what happened
 rest of its record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +23,7 @@ from receiver.domain.agents.client_files import (
     install_link,
     is_connectable,
 )
+from receiver.domain.alerts.values import Alarm
 from receiver.domain.cursors import write_event_cursor
 from receiver.domain.databases import LONGEST_NOTE
 from receiver.domain.errors import Refusal
@@ -31,6 +32,7 @@ from receiver.domain.keys import Power
 from receiver.domain.queries import EventFilter, Node, RecordedEvent
 from receiver.service.availability import LONGEST, WINDOWS, History
 from receiver.service.fleet import Fleet
+from receiver.store import SqlStore
 from receiver.web.agents.connection import connection_of, may_be_at
 from receiver.web.context import Services, services, visitor
 from receiver.web.databases.labels import annotation_of
@@ -63,6 +65,7 @@ async def server_page(request: Request) -> Response:
     record = server.record
     events, older = await _events(fleet, server_id)
     silenced = await silenced_now(found)
+    alarms, channel_names = await found.calls.read(_alarms, found.store, server_id)
     search = request.query_params.get("tools", "")[:_LONGEST_SEARCH]
 
     return await answer_from_thread(
@@ -78,6 +81,8 @@ async def server_page(request: Request) -> Response:
         older=older,
         may_delete=visitor(request).may_manage,
         windows=silenced.of(record),
+        alarms=alarms,
+        channel_names=channel_names,
         said=await annotation_of(request, server_id),
         LONGEST_NOTE=LONGEST_NOTE,
         links_to_endpoint=_may_link(found, record),
@@ -228,6 +233,13 @@ async def _events(fleet: Fleet, server_id: str) -> tuple[Sequence[RecordedEvent]
     return fit, older if len(fit) == len(events) else write_event_cursor(fit[-1].id)
 
 
+def _alarms(store: SqlStore, server_id: str) -> tuple[Sequence[Alarm], Mapping[str, str]]:
+    """The newest alarms about a server that last, and the names of the channels by their ids."""
+    alarms = store.alerts.alarms(is_open=True, server_id=server_id, limit=_MOST_ALARMS)
+    channels = store.alerts.channels() if alarms else ()
+    return alarms, {channel.id: channel.name for channel in channels}
+
+
 def _node_bytes(node: Node) -> int:
     """About how many bytes of HTML a node takes."""
     return 250 + len(server_url(node.server_id)) + html_bytes([node.server_id, node.hostname or ""])
@@ -276,6 +288,7 @@ async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
 
 
 _WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+_MOST_ALARMS = 5
 _EVENTS = 30
 _EVENTS_BYTES = 18_000
 _NODES_BYTES = 8_000

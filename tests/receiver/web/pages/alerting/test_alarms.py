@@ -51,14 +51,42 @@ def test_alerts_page_shows_open_alarms_and_who_was_told(
 
 def test_acknowledged_alarm_says_by_whom(receiver: httpx.Client, clock: Clock) -> None:
     alarm_id = goes_down(receiver, clock, new_channel(receiver))
+    wait_until(lambda: receiver.get("/alarms").json()["alarms"][0]["told_at"] is not None)
 
     answer = post(receiver, f"/alerts/alarms/{alarm_id}/acknowledge", page="/alerts")
 
-    assert "The alarm was acknowledged: nobody is reminded of it any more." == notice(
+    assert "The alarm of acme was acknowledged: nobody is reminded of it any more." == notice(
         receiver, answer
     )
     assert "by <bdi>somebody without a key</bdi>" in receiver.get("/alerts").text
     assert "/acknowledge" not in receiver.get("/alerts").text
+
+
+def test_alarm_is_acknowledged_on_the_page_of_its_server(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    """One that was not told yet is still told once."""
+    alarm_id = goes_down(receiver, clock, new_channel(receiver), after_seconds=600)
+    before = alarms_of_server(receiver)
+
+    path = f"/alerts/alarms/{alarm_id}/acknowledge"
+    answer = post(receiver, path, page="/server/acme_web-1", back="server")
+
+    assert "Alarm: went down Told: not before 2026-01-31" in before
+    assert before.endswith("Acknowledge acme_web-1 All alarms")
+    assert (
+        "The alarm of acme was acknowledged before it was told: it is told once, and nobody is "
+        "reminded of it."
+    ) == notice(receiver, answer, page="/server/acme_web-1")
+    after = alarms_of_server(receiver)
+    assert after.endswith("acknowledged just now by somebody without a key All alarms")
+
+
+def alarms_of_server(client: httpx.Client) -> str:
+    """The text of the section about alarms on the page of the server."""
+    section = client.get("/server/acme_web-1").text.split('id="alarming"', 1)[1]
+    section = section.partition(">")[2].split("</section>", 1)[0]
+    return " ".join(re.sub("<[^>]*>", " ", section).split())
 
 
 def test_ended_alarm_is_listed_as_ended(receiver: httpx.Client, clock: Clock) -> None:
@@ -109,6 +137,12 @@ def test_alerts_page_lists_alarms_of_a_silent_fleet_under_the_fleet_alarm(
     assert 'untold-later-down"><b><a href="./?query=state%3Adown">6 servers</a> are down' in page
     assert "nobody is told before <time" in page
     assert "6 that are told with the fleet" in page
+    lasting = receiver.get("/alarms?open=true").json()["alarms"]
+    (of_fleet,) = (each["id"] for each in lasting if each["kind"] == "fleet_silent")
+    answer = post(receiver, f"/alerts/alarms/{of_fleet}/acknowledge", page="/alerts")
+    assert "The alarm was acknowledged: nobody is reminded of it any more." == notice(
+        receiver, answer
+    )
 
 
 def test_alerts_page_warns_of_a_message_that_was_given_up(
