@@ -123,22 +123,29 @@ class Telling:
         self, record: ServerRecord, kinds: set[str], *, since: datetime | None, now: datetime
     ) -> Reach:
         """Why there is no alarm, if there are channels."""
-        if self._is_any_about(record, kinds):
-            has_just_begun = since is not None and now - since < _TAKEN_UP_WITHIN
-            return Reach.LATER if has_just_begun else Reach.MISSED
-        if kinds == {_LATE} and self._is_any_about(record, {_DOWN}):
+        about = self._about(record, kinds)
+        if about:
+            begun = [each for each in (since, *(rule.created_at for rule in about)) if each]
+            is_taken_up = any(now - each < _TAKEN_UP_WITHIN for each in begun)
+            return Reach.LATER if is_taken_up else Reach.MISSED
+        if kinds == {_LATE} and self._about(record, {_DOWN}):
             return Reach.LATER  # it is told when the server is down
         return Reach.NO_RULE
 
-    def _is_any_about(self, record: ServerRecord, kinds: set[str]) -> bool:
+    def _about(self, record: ServerRecord, kinds: set[str]) -> list[Rule]:
+        """The rules that are about a server and one of some kinds of alarms."""
         words = self.noted.words_of(record)
-        return any(
-            FilterText.parse(rule.query).in_any_state().matches(record, words)
+        return [
+            rule
             for rule in self.rules
             if not rule.kinds.isdisjoint(kinds)
-        )
+            and FilterText.parse(rule.query).in_any_state().matches(record, words)
+        ]
 
 
 _DOWN, _LATE = EventKind.DOWN.value, EventKind.LATE.value
 _TAKEN_UP_WITHIN = timedelta(minutes=1)
-"""Within what time after an event a receiver has certainly begun the alarms about it."""
+"""
+Within what time after an event, or after a rule was made, a receiver has certainly begun the alarms
+about it.
+"""

@@ -44,7 +44,17 @@ def test_reach_is_no_channel_without_a_channel() -> None:
 def test_reach_says_by_the_rules_why_there_is_no_alarm(
     kind: str, since: Any, of_rule: dict[str, Any], reach: Reach
 ) -> None:
-    assert Reached(reach) == reached(kind, since=since, rules=[rule(**of_rule)])
+    assert Reached(reach) == reached(kind, since=since, rules=[rule(created_at=EARLIER, **of_rule)])
+
+
+@pytest.mark.parametrize(
+    ("age", "reach"), [(timedelta(seconds=59), Reach.LATER), (timedelta(minutes=1), Reach.MISSED)]
+)
+def test_reach_of_what_is_older_than_its_rule_is_later_while_the_rule_is_new(
+    age: timedelta, reach: Reach
+) -> None:
+    """A receiver takes up what is wrong already soon after the rule was made."""
+    assert Reached(reach) == reached("down", rules=[rule(created_at=NOW - age)])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +80,7 @@ def test_reach_ignores_alarms_of_other_servers() -> None:
 
 
 def test_reach_finds_a_rule_by_words_of_a_note() -> None:
-    known = {"rules": [rule(query="ann")]}
+    known = {"rules": [rule(query="ann", created_at=EARLIER)]}
     noted = Noted({"ann": frozenset({subject_of(record())})})
 
     assert Reached(Reach.NO_RULE) == reached("down", **known)
