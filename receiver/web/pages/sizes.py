@@ -184,7 +184,8 @@ def _group_bytes(group: Group, names: Mapping[str, str]) -> int:
 def _problem_bytes(problem: Problem) -> int:
     """About how many bytes of HTML a problem takes."""
     named = problem.servers[:NAMED_SERVERS]
-    texts = [stages(problem.stages), *(record.hostname or "" for record in named[:1])]
+    hosts = named if problem.trouble is Trouble.TWIN else named[:1]
+    texts = [stages(problem.stages), *(record.hostname or "" for record in hosts)]
     texts += map(called, named)
     tags = 1400 if len(problem.servers) > 1 else 750
     return tags + html_bytes(texts) + _link_bytes(record.server_id for record in named)

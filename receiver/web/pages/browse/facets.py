@@ -109,12 +109,14 @@ def tiles(counts: Counts, view: ListView) -> list[Tile]:
     The tiles: all servers, those that are down or late, and those in each state.
 
     They count servers that match all filters but those by state. If there are such filters, the
-    tile of all servers says that it is about those that match.
+    tile of all servers says that it is about those that match, or if the list has only some states,
+    that it is about those in any state.
     """
     single = [(each.value, each.value.capitalize(), (each.value,)) for each in _TILES]
-    is_whole = view.text.in_any_state() == FilterText()
+    matching = view.text.in_any_state()
+    narrowed = "Matching" if matching == view.text else "In any state"
     several: list[tuple[str, str, tuple[str, ...]]] = [
-        ("all", "All servers" if is_whole else "Matching", ()),
+        ("all", "All servers" if matching == FilterText() else narrowed, ()),
         ("away", "Down or late", _AWAY),
     ]
     return [_tile(counts, view, *each) for each in (*several, *single)]

@@ -68,6 +68,7 @@ class Problems:
         is_since_start: Whether `calm_since` is the time at which receivers have begun to run
             without an interruption, so that the servers may have been well for longer.
         matching: The filter, without its words for the state.
+        ignores_state: Whether the filter has words for the state, which are ignored.
     """
 
     shown: Sequence[Problem]
@@ -82,6 +83,7 @@ class Problems:
     calm_since: datetime
     is_since_start: bool
     matching: FilterText
+    ignores_state: bool
 
     @property
     def is_calm(self) -> bool:
@@ -195,7 +197,7 @@ def problems_of(
     words of notes. Raises StoreUnavailable.
     """
     noted = found.store.labels.noted(matching.words)
-    matching = matching.in_any_state()
+    asked_for, matching = matching, matching.in_any_state()
     is_narrowed = matching != FilterText()
     asked = (matching, noted.key, silenced.windows, silenced.noted.key)
     each, quiet = troubles.once(
@@ -219,6 +221,7 @@ def problems_of(
         calm_since=calm_since,
         is_since_start=is_since_start,
         matching=matching,
+        ignores_state=matching != asked_for,
     )
 
 

@@ -99,8 +99,8 @@ def test_front_page_shows_each_kind_of_problem(
     later(clock, fleet, 150, *alive)
     now = int(fleet.now.timestamp() * 1_000_000)
     for server_id, changed in {
-        "twin": "twin_of = 'copy', database_uuid = 'u'",
-        "copy": "twin_of = 'twin', database_uuid = 'u'",
+        "twin": "twin_of = 'copy', database_uuid = 'u', hostname = 'old-<1>', database = 'acme'",
+        "copy": "twin_of = 'twin', database_uuid = 'u', hostname = 'web-9', database = 'acme'",
         "conflict": f"conflict_since = {now}",
         "flaps": f"flapping_since = {now}",
     }.items():
@@ -110,13 +110,16 @@ def test_front_page_shows_each_kind_of_problem(
 
     page = receiver.get("/").text
 
-    assert "1 down, 1 late, 1 ID conflict, 2 copied databases, 1 flapping" == title(page)
+    assert "1 down, 1 late, 1 ID conflict, 2 twins, 1 flapping" == title(page)
     down, late, conflict, twins, flapping = items(page)
     assert down.startswith("acme went down at 2026-01-31 12:0")
     assert "production on web-1 last seen 7 min ago" in down
     assert late.startswith("late is late since 2026-01-31 12:0")
     assert conflict.startswith("conflict is used by two machines since")
-    assert twins.startswith("copy, twin share one database UUID")
+    assert twins.startswith("acme, acme share one database UUID")
+    assert "on web-9, old-<1> one database is a copy of the other" in twins
+    assert "give the copy a database.uuid of its own" in twins
+    assert 'href="./compare?a=copy&amp;b=twin"' in page
     assert flapping.startswith("flaps is flapping since")
 
 
@@ -219,7 +222,7 @@ def test_silenced_problems_say_since_when_without_being_opened(
     (summary,) = re.findall(r"<summary>(\d+ servers in trouble.*?)</summary>", page)
     assert re.fullmatch(
         r"4 servers in trouble are silenced: 2 down, the first since 2026-01-31 12:0\d:\d\d UTC "
-        r"\d+ min ago ; 2 copied databases",
+        r"\d+ min ago ; 2 twins",
         plain(summary),
     ), plain(summary)
 
@@ -316,7 +319,9 @@ def test_problems_follow_the_filters_and_stand_on_the_first_page_only(
     assert "2 down" == title(receiver.get("/").text)
     narrowed = receiver.get("/?stage=staging&state=up").text
     assert "1 down" == title(narrowed)
-    assert "of the servers that match the filters" in narrowed
+    assert "of the servers that match the filters, whatever their state" in narrowed
+    assert '<span class="label">In any state</span>' in narrowed
+    assert "whatever their state" not in receiver.get("/?stage=staging").text
     following = re.search(r'href="([^"]+)" rel="next"', receiver.get("/?limit=1").text)
     assert following is not None
     assert 'id="problems"' not in receiver.get(html.unescape(following[1])).text
