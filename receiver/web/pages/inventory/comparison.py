@@ -89,7 +89,7 @@ async def compare_page(request: Request) -> Response:
     query = compare_query(filled(request), needs_both=False)
     found = services(request)
     texts = {"a": query.a, "b": query.b}
-    sides = [await _side(found, name, texts) for name in texts]
+    sides = [await _side(found, name, texts, other) for name, other in (("a", "b"), ("b", "a"))]
     a, b = (side.server for side in sides)
     silenced = await silenced_now(found)
     if a is None or b is None:
@@ -119,8 +119,13 @@ async def compare_page(request: Request) -> Response:
     )
 
 
-async def _side(found: Services, name: str, texts: Mapping[str, str]) -> Side:
-    """The server that a text means: by its id, or as the only one whose names contain the text."""
+async def _side(found: Services, name: str, texts: Mapping[str, str], other: str) -> Side:
+    """
+    The server that a text means: by its id, or as the only one whose names contain the text.
+
+    If the text for the `other` side is the id of a server, that server is left out as long as the
+    names of another one contain the text.
+    """
     text = texts[name]
     if not text:
         return Side(name=name, text="")
@@ -129,10 +134,12 @@ async def _side(found: Services, name: str, texts: Mapping[str, str]) -> Side:
         return Side(name=name, text=text, server=server)
     matching = FilterText(words=(text,)).to_filter()
     page = await found.fleet.page(matching, after=None, limit=_CANDIDATES)
-    if len(page.servers) == 1:
-        return Side(name=name, text=text, server=page.servers[0])
+    servers = [each for each in page.servers if each.record.server_id != texts[other]]
+    servers = servers or [*page.servers]
+    if len(servers) == 1:
+        return Side(name=name, text=text, server=servers[0])
     candidates = [
-        (each, link("compare", **{**texts, name: each.record.server_id})) for each in page.servers
+        (each, link("compare", **{**texts, name: each.record.server_id})) for each in servers
     ]
     return Side(name=name, text=text, candidates=candidates)
 
@@ -164,10 +171,11 @@ def _rows(a: ServerRecord, b: ServerRecord) -> list[FieldRow]:
 
 
 def _titles(a: ServerRecord, b: ServerRecord) -> tuple[str, str]:
-    """What two servers are called in headings: by their databases, if these names differ."""
-    for names in ((wording.called(a), wording.called(b)), (a.server_id, b.server_id)):
+    """What two servers are called in headings: by their databases, or hosts, if these differ."""
+    hosts = (a.hostname or "", b.hostname or "")
+    for names in ((wording.called(a), wording.called(b)), hosts, (a.server_id, b.server_id)):
         first, second = (wording.brief(name, _LONGEST_TITLE) for name in names)
-        if first != second:
+        if first != second and all(map(wording.is_seen, names)):
             return first, second
     return "First server", "Second server"
 

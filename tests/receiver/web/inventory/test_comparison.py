@@ -56,8 +56,8 @@ def test_comparison_page_shows_the_differences_first(pair: httpx.Client) -> None
     assert ["old", "new", "pay"] == re.findall(r'name=(\w+)"', tools)
     assert '<span class="differs">other description</span>' in tools
     assert [
-        "1 tool only on a/1 and not on b",
-        "1 tool only on b and not on a/1",
+        "1 tool only on web-1 and not on web-2",
+        "1 tool only on web-2 and not on web-1",
         "1 tool on both, which they describe in different ways",
     ] == [re.sub("<[^>]+>", "", each) for each in re.findall(r"<h3>(.*?)</h3>", tools)]
     assert 'href="compare?a=b&amp;b=a%2F1">Swap' in page
@@ -69,7 +69,7 @@ def test_comparison_says_which_server_is_silenced(pair: httpx.Client) -> None:
 
     page = pair.get("/compare?a=a/1&b=b").text
     sides = re.findall(r'<li class="card" data-key="side-.*?</li>', page)
-    offered = pair.get("/compare?a=a/1&b=acme").text
+    offered = pair.get("/compare?a=acme").text
     choices = re.findall(r'<li data-key="choice-.*?</li>', offered)
 
     assert [False, True] == ["silenced" in side for side in sides]
@@ -110,9 +110,13 @@ def test_equal_servers_are_said_to_be_equal(receiver: httpx.Client) -> None:
 
 
 def test_comparison_headings_tell_the_two_servers_apart(receiver: httpx.Client) -> None:
-    """By the names of their databases, or else by their ids; one server has two columns, too."""
+    """By their databases, or else by hosts, or else by ids; one server has two columns, too."""
     for server_id, database in {"a": "<b>", "b": "acme", "c": "acme"}.items():
         receiver.post("/heartbeat", json=messages.slim(server_id=server_id, database=database))
+
+    receiver.post("/heartbeat", json=messages.slim(server_id="b", hostname="web-1"))
+    other = messages.slim(server_id="d", database="acme", hostname="web-2")
+    receiver.post("/heartbeat", json=other)
 
     def headings(path: str) -> list[str]:
         page = receiver.get(path).text
@@ -122,6 +126,7 @@ def test_comparison_headings_tell_the_two_servers_apart(receiver: httpx.Client) 
         return head
 
     assert ["&lt;b&gt;", "acme"] == headings("/compare?a=a&b=b")
+    assert ["web-1", "web-2"] == headings("/compare?a=b&b=d")
     assert ["b", "c"] == headings("/compare?a=b&b=c")
     assert ["First server", "Second server"] == headings("/compare?a=b&b=b")
 
@@ -146,6 +151,24 @@ def test_servers_to_compare_are_chosen_by_a_part_of_their_names(pair: httpx.Clie
     assert 'name="a" value="a/1"' in pair.get("/compare?a=a/1").text
     assert 'href="../compare?a=other"' in pair.get("/server/other").text
     assert 400 == pair.get("/compare?c=1").status_code
+
+
+def test_first_server_is_not_offered_as_the_second(pair: httpx.Client) -> None:
+    """Unless it is the only one whose names contain the text."""
+    register(pair, "third", {}, odoo_stage="staging")
+
+    offered = ["compare?a=a%2F1&b=b", "compare?a=a%2F1&b=third"]
+    assert offered == choices(pair, "/compare?a=a/1&b=acme")
+    assert "<bdi>staging</bdi> · <bdi>third</bdi>" in pair.get("/compare?a=a/1&b=acme").text
+    pair.delete("/servers/third").raise_for_status()
+    assert "What differs: 2 fields" in pair.get("/compare?a=a/1&b=acme").text
+    assert "They run the same" in pair.get("/compare?a=b&b=web-2").text
+
+
+def test_form_of_a_comparison_begins_at_the_server_that_is_missing(pair: httpx.Client) -> None:
+    for path, name in (("/compare", "a"), ("/compare?a=b", "b"), ("/compare?a=acme&b=moon", "a")):
+        fields = re.findall(r'<input type="text" name="(\w)"[^>]* autofocus>', pair.get(path).text)
+        assert [name] == fields, path
 
 
 def test_twin_successor_and_database_of_a_node_are_offered_for_comparison(
