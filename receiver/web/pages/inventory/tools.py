@@ -20,7 +20,7 @@ from receiver.web.inventory.tools import tool_named, tool_page
 from receiver.web.pages.inventory.links import filled, link, list_link
 from receiver.web.pages.rendering import PageRoute, answer_from_thread, server_url
 from receiver.web.pages.sizes import fitting, html_bytes
-from receiver.web.pages.wording import OF_TOOLS, brief, called
+from receiver.web.pages.wording import OF_TOOLS, brief, called, is_seen
 from receiver.web.requests import OfferedQuery, offered_query
 
 __all__ = ["routes"]
@@ -188,7 +188,9 @@ class NamedServers:
 async def _page_of_one(request: Request, name: str) -> Response:
     found = services(request)
     overview, tool = await tool_named(found, name)
-    variants = await found.tool_index.variants(name)
+    variants = fitting(await found.tool_index.variants(name), _variant_bytes, _VARIANTS_ROOM)
+    named = {each for variant in variants for each in variant.server_ids[:_SHOWN_HOLDERS]}
+    names = await found.calls.read(found.store.servers.databases, named)
     stages = [each for each in await found.tool_index.stages(name) if len(each.stage) <= _LONGEST]
     counts = [(each.stage, each.offering, each.lacking) for each in stages]
     everywhere = (None, tool.server_count, max(0, overview.servers - tool.server_count))
@@ -203,7 +205,8 @@ async def _page_of_one(request: Request, name: str) -> Response:
         ),
         holders=await _named(found, offering, tool.server_count, most=_MOST_NAMED),
         lacking=await _lacking(found, name, stages),
-        variants=fitting(variants, _variant_bytes, _VARIANTS_ROOM),
+        variants=variants,
+        names={server_id: each for server_id, each in names.items() if is_seen(each)},
         in_words=_in_words,
         as_json=link("tools.json", name=name),
         SHOWN_HOLDERS=_SHOWN_HOLDERS,

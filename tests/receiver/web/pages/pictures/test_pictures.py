@@ -93,6 +93,7 @@ def test_history_page_of_a_new_receiver_draws_what_it_has_counted(
 
     page = receiver.get("/history").text
 
+    assert 'in the <a href="./report">weekly report</a>' in page
     shown = tables(page)
     assert ["Sat 31 Jan 12:00", "0", "0", "1", "100%", "2 min"] == shown["Late or down"][1]
     assert [["From", "production"], ["Sat 31 Jan 12:00", "1"]] == shown["Stages"][:2]
