@@ -93,6 +93,15 @@ def test_refused_channel_is_shown_again_without_its_address(
     assert 0 == receiver.get("/channels").json()["count"]
 
 
+def test_refused_webhook_is_shown_again_with_the_example_of_a_webhook(
+    receiver: httpx.Client,
+) -> None:
+    answer = post(receiver, "/alerts/channels/new", **{**CHANNEL, "name": ""})
+
+    assert 'placeholder="https://example.com/hook"' in answer.text
+    assert 'placeholder="mailtos://' in receiver.get("/alerts/channels/new").text
+
+
 def test_channel_without_a_secret_key_of_the_receiver_says_how_to_make_one(
     database_url: str, clock: Clock
 ) -> None:
