@@ -25,6 +25,7 @@ from receiver.web.pages.wording import (
     fits_into_link,
     is_seen,
     named_servers,
+    span_url,
 )
 from receiver.web.requests import EventQuery
 
@@ -79,6 +80,16 @@ class News:
         """The most important kinds, each with the number of its events; as many as fit."""
         found = [(kind, self.kinds[kind]) for kind in BY_IMPORTANCE if self.kinds[kind]]
         return found[:_MOST_SUMS]
+
+    def in_timeline(self, kind: EventKind) -> str:
+        """
+        The URL of the events of a kind that have happened since then, relative to the home page.
+
+        A time that is a day ago is rounded down to the minute, so that the URLs of an open page do
+        not change with each second.
+        """
+        since = self.since if self.is_last_look else self.since.replace(second=0, microsecond=0)
+        return span_url([kind], since, None, self.query, is_grouped=True)
 
     @property
     def is_cut(self) -> bool:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contract.fields import parse_moment
 from receiver.web.pages.wording.records import LABELS
 from receiver.web.pages.wording.texts import names, worded
-from receiver.web.pages.wording.times import duration
+from receiver.web.pages.wording.times import duration, exactly
 
 __all__ = ["GAINED", "change_lines", "gains_and_losses", "with_changed"]
 
@@ -21,11 +22,16 @@ def change_lines(name: str, change: Mapping[str, Any]) -> list[tuple[str, str]]:
     label, old, new = LABELS.get(name, name), change.get("from"), change.get("to")
     if name == "ip_addresses" and old and new:
         return _addresses(label, old, new)
-    texts = [
-        duration(value) if name.endswith("_seconds") and value is not None else worded(value)
-        for value in (old, new)
-    ]
-    return [(label, " → ".join(texts))]
+    return [(label, " → ".join(_text(name, value) for value in (old, new)))]
+
+
+def _text(name: str, value: Any) -> str:
+    """A value of a field of a record, in its wire form, as a text."""
+    if value is not None and name.endswith("_seconds"):
+        return duration(value)
+    if value is not None and name.endswith("_at"):
+        return exactly(parse_moment(value))
+    return worded(value)
 
 
 def _addresses(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str]]:

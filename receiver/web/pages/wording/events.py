@@ -64,7 +64,7 @@ class Superseded:
 def span_url(
     kinds: Iterable[EventKind],
     since: datetime,
-    until: datetime,
+    until: datetime | None,
     query: str = "",
     *,
     is_grouped: bool = False,
@@ -75,13 +75,13 @@ def span_url(
     Args:
         kinds: Only events of these kinds; of all kinds if there are none.
         since: When the time begins.
-        until: When the time ends.
+        until: When the time ends; None for now.
         query: Only events of servers that match this text of filters; of all servers if it is
             empty.
         is_grouped: Whether events that happened together are one line.
     """
-    times = {"since": format_moment(since), "until": format_moment(until)}
-    found = [*(("kind", kind.value) for kind in kinds), *times.items()]
+    found = [*(("kind", kind.value) for kind in kinds), ("since", format_moment(since))]
+    found += [] if until is None else [("until", format_moment(until))]
     found += [] if is_grouped else [("grouped", "false")]
     found += [("query", query)] if query else []
     return f"timeline?{urlencode(found)}"

@@ -129,6 +129,7 @@ TOPICS = {
         EventKind.UPGRADED,
         EventKind.RESTARTED,
         EventKind.MOVED,
+        EventKind.REBUILT,
         EventKind.CAPABILITIES_CHANGED,
         EventKind.TOOLS_CHANGED,
         EventKind.STAGE_CHANGED,

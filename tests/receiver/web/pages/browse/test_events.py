@@ -219,6 +219,9 @@ def test_rebuilt_server_and_its_successor_link_to_each_other(
         assert '<span class="state late"' not in page
     assert "was rebuilt" in [said for said, _ in events(receiver, "/server/acme_web-2")]
     assert '<a href="../server/acme_web-1"' in successor
+    topics = receiver.get("/timeline").text
+    (changes,) = re.findall(r'href="([^"]+)"[^>]*>All changes<', topics)
+    assert "was rebuilt" in receiver.get(f"/{html.unescape(changes)}").text
 
 
 @pytest.mark.both_databases
