@@ -48,6 +48,8 @@ def _read(store: SqlStore, now: datetime) -> dict[str, Any]:
     channels = alerts.channels()
     rules = alerts.rules()
     alarms = alerts.alarms(is_open=True, is_part=False, limit=SHOWN_ALARMS + 1)
+    loud = [each for each in alarms[:SHOWN_ALARMS] if each.silenced_by is None]
+    servers = {each.server_id for each in loud}
     parts = alerts.alarms(is_open=True, is_part=True, limit=SHOWN_ALARMS + 1)
     return {
         "channels": channels,
@@ -56,7 +58,8 @@ def _read(store: SqlStore, now: datetime) -> dict[str, Any]:
         "rule_names": {rule.id: rule.name for rule in rules},
         "silences": [(silence, active(silence, now)) for silence in alerts.silences(now)],
         "alarms": alarms[:SHOWN_ALARMS],
-        "loud": sum(each.silenced_by is None for each in alarms[:SHOWN_ALARMS]),
+        "loud": len(loud),
+        "loud_servers": None if None in servers else len(servers),
         "has_more_alarms": len(alarms) > SHOWN_ALARMS,
         "parts_of": parts[:SHOWN_ALARMS],
         "has_more_parts": len(parts) > SHOWN_ALARMS,

@@ -45,8 +45,23 @@ def test_alerts_page_shows_open_alarms_and_who_was_told(
     assert "through <bdi>Operators</bdi>" in page
     assert "Down: acme" in page
     assert 'id="untold"' not in page
-    assert '<span class="told told">told <time' in receiver.get("/").text
+    assert '<span class="told told"><a href="./alerts#told">told <time' in receiver.get("/").text
+    sent = re.search(r'data-label="When"><time [^>]*>([^<]*)<', page.partition('id="told"')[2])
+    assert sent is not None
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", sent[1])
     assert '<span class="count">1<span class="unseen"> alarming</span></span>' in page
+
+
+def test_alerts_page_says_of_how_many_servers_several_rules_tell(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    channel_id = new_channel(receiver)
+    goes_down(receiver, clock, channel_id)
+    again = {"name": "Again", "kinds": ["down"], "channel_id": channel_id}
+    receiver.post("/rules", json=again).raise_for_status()
+    wait_until(lambda: receiver.get("/alarms?open=true").json()["count"] == 2)
+
+    assert ">2 alarming now, about 1 server<" in receiver.get("/alerts").text
 
 
 def test_acknowledged_alarm_says_by_whom(receiver: httpx.Client, clock: Clock) -> None:

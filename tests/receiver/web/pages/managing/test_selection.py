@@ -125,7 +125,7 @@ def test_down_servers_are_forgotten_and_heard_ones_stay(fleet: Fleet) -> None:
 
     assert ["a1", "b1", HOSTILE] == shown(page) == shown(again)
     assert "3 servers are chosen" in page.text
-    assert "2 servers go" in page.text
+    assert "2 servers go</b> from the list" in page.text
     assert "1 of those chosen stays" in page.text
     assert "<b>\u202e" not in page.text
     assert 5 == len(fleet.ids())
