@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from ipaddress import ip_network
+from itertools import chain, filterfalse, islice
 from typing import NamedTuple
 
 from attrs import frozen
@@ -22,6 +23,7 @@ __all__ = [
     "Problem",
     "Trouble",
     "Troubled",
+    "counts_as_production",
     "is_production",
     "problems",
     "troubles",
@@ -85,12 +87,21 @@ class Problem:
     @property
     def stages(self) -> list[tuple[str, int]]:
         """
-        The stages of the servers, each with the number of servers in it, the largest number first.
+        The stages of the servers, each with the number of servers in it.
 
-        The stage is "" for servers without one.
+        Production comes first, then what counts as production, and then the larger numbers. The
+        stage is "" for servers without one.
         """
         found = Counter(record.odoo_stage or "" for record in self.servers)
-        return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        return sorted(
+            found.items(),
+            key=lambda item: (not counts_as_production(item[0]), not item[0], -item[1], item[0]),
+        )
+
+    def foremost(self, most: int) -> list[ServerRecord]:
+        """At most `most` of the servers, those in production before the others."""
+        others = filterfalse(is_production, self.servers)
+        return list(islice(chain(filter(is_production, self.servers), others), most))
 
     @property
     def hosts(self) -> int:
@@ -131,7 +142,12 @@ class Problem:
 
 def is_production(record: ServerRecord) -> bool:
     """Whether a server is in production; one without a stage counts as if it were."""
-    return (record.odoo_stage or "production") == "production"
+    return counts_as_production(record.odoo_stage)
+
+
+def counts_as_production(stage: str | None) -> bool:
+    """Whether servers of a stage are in production; those without a stage count as if they were."""
+    return (stage or "production") == "production"
 
 
 def problems(records: Iterable[ServerRecord]) -> list[Problem]:

@@ -435,7 +435,6 @@ def _make_templates() -> Jinja2Templates:
         names=wording.names,
         percent=wording.percent,
         shown=wording.shown,
-        stages=wording.stages,
         strip=_strip,
         tale=wording.tale,
         tale_of_many=wording.tale_of_many,

@@ -22,8 +22,8 @@ from receiver.web.pages.wording import (
     NAMED_SERVERS,
     brief,
     called,
+    counted_stages,
     named_servers,
-    stages,
     tale,
     tale_of_many,
 )
@@ -183,12 +183,14 @@ def _group_bytes(group: Group, names: Mapping[str, str]) -> int:
 
 def _problem_bytes(problem: Problem) -> int:
     """About how many bytes of HTML a problem takes."""
-    named = problem.servers[:NAMED_SERVERS]
+    named = problem.foremost(NAMED_SERVERS)
+    stages = counted_stages(problem.stages)
     hosts = named if problem.trouble is Trouble.TWIN else named[:1]
-    texts = [stages(problem.stages), *(record.hostname or "" for record in hosts)]
+    texts = [*stages, *(record.hostname or "" for record in hosts)]
     texts += map(called, named)
     tags = 1400 if len(problem.servers) > 1 else 750
-    return tags + html_bytes(texts) + _link_bytes(record.server_id for record in named)
+    links = 100 * len(stages) + html_bytes(stages) if len(stages) > 1 else 0
+    return tags + links + html_bytes(texts) + _link_bytes(record.server_id for record in named)
 
 
 def _week_bytes(line: DatabaseWeek) -> int:

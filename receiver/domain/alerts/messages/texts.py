@@ -22,6 +22,7 @@ from receiver.domain.alerts.values import (
     Rule,
 )
 from receiver.domain.alerts.windows import zone_or_utc
+from receiver.domain.grouping.problems import counts_as_production
 from receiver.domain.queries import MOST_NAMED_SERVERS
 
 __all__ = ["Message", "Occasion", "delivery", "message", "test_message"]
@@ -335,12 +336,23 @@ class _Writer:
 
 
 def _distinct(alarms: Sequence[Alarm]) -> list[Alarm]:
-    """The alarms without those that another rule has begun for the same reason, oldest first."""
+    """
+    The alarms without those that another rule has begun for the same reason.
+
+    Those about servers in production come first, because a message does not name all of many; of
+    the others, and of these, the oldest ones.
+    """
     found = {
         (alarm.kind, alarm.server_id, alarm.subject, alarm.event_id): alarm
         for alarm in sorted(alarms, key=lambda each: (each.begun_at, each.id), reverse=True)
     }
-    return [*found.values()][::-1]
+    oldest_first = [*found.values()][::-1]
+    return sorted(oldest_first, key=_is_below_production)
+
+
+def _is_below_production(alarm: Alarm) -> bool:
+    """Whether an alarm is about a server that is not in production."""
+    return not counts_as_production(alarm.known.get("server", {}).get("odoo_stage"))
 
 
 def _about(alarm: Alarm) -> str:

@@ -11,6 +11,7 @@ from markupsafe import escape
 
 from contract import State
 from receiver.domain.filter_text import MAX_LENGTH, FilterText
+from receiver.domain.grouping.problems import counts_as_production
 from receiver.domain.keys import Keyring
 from receiver.domain.lists.breakdown import Counts, most_frequent
 from receiver.domain.queries import NODE, SUPERSEDED
@@ -85,7 +86,7 @@ class Group:
         name: The name, as the text of a filter writes it.
         label: What people see.
         values: The values that the filters name, and then the most frequent others that contain
-            `find`.
+            `find`; of stages, production before the others.
         more: How many more values contain `find`, and are not in `values`.
         find: The text that somebody searches in the values; empty if nobody does.
         is_used: Whether the filters name a value, or somebody searches the values.
@@ -227,6 +228,8 @@ def _group(name: str, numbers: Mapping[str, int], total: int, view: ListView, ro
     others = [each for each in most_frequent(numbers, find) if each[0] not in named]
     if name == "state":
         others.sort(key=lambda each: _STATES.index(each[0]))
+    if name == "stage":
+        others.sort(key=lambda each: not counts_as_production(each[0]))
     most = _MOST_FOUND if find else _MOST_SHOWN
     values = [_value(name, view, value, n) for value, n in used]
     values += _fitting([_value(name, view, *each) for each in others[:most]], room)
@@ -294,7 +297,7 @@ _LABELS = {
     "key": "Key",
 }
 _STATES = [*(each.value for each in _TILES), State.LEFT.value, SUPERSEDED, NODE]
-_STAGES = ("production", "staging", "development")
+_STAGES = ("production", "staging", "dev")
 """The stages of Odoo.sh."""
 
 _MOST_SHOWN = 8

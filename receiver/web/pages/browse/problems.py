@@ -131,6 +131,31 @@ class Problems:
             return None
         return f"./?{urlencode({'query': str(self._listing(trouble, problem))})}"
 
+    def in_stages(
+        self, problem: Problem, totals: Mapping[str, int] | None
+    ) -> list[tuple[str, str | None]]:
+        """
+        The first stages of a problem in words, each with the URL of the list of its servers there.
+
+        The URL is None if no list can be filtered by the trouble, if it would be long, or if there
+        is only one stage, to which `in_list` leads.
+
+        Args:
+            problem: The problem.
+            totals: How many servers the fleet has in each stage; None if that is not known.
+        """
+        texts = wording.counted_stages(problem.stages, totals)
+        return [
+            (text, self._in_stage(problem, stage))
+            for text, (stage, _) in zip(texts, problem.stages, strict=False)
+        ]
+
+    def _in_stage(self, problem: Problem, stage: str) -> str | None:
+        if problem.trouble not in _STATES or len(problem.stages) == 1:
+            return None
+        query = str(evolve(self._listing(problem.trouble, problem), stage=(stage,)))
+        return f"./?{urlencode({'query': query})}" if wording.fits_into_link(query) else None
+
     def _listing(self, trouble: Trouble, problem: Problem | None) -> FilterText:
         """The filter of the list to which `in_list` leads."""
         wanted = evolve(self.matching, state=(trouble.value,))

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from receiver.domain.filter_text import FilterText
+from receiver.domain.grouping.problems import counts_as_production
 from receiver.domain.inventory.tools import StageCount, ToolSummary, ToolVariant
 from receiver.domain.keys import Power
 from receiver.service.fleet import Sighting
@@ -192,6 +193,7 @@ async def _page_of_one(request: Request, name: str) -> Response:
     named = {each for variant in variants for each in variant.server_ids[:_SHOWN_HOLDERS]}
     names = await found.calls.read(found.store.servers.databases, named)
     stages = [each for each in await found.tool_index.stages(name) if len(each.stage) <= _LONGEST]
+    stages.sort(key=lambda each: not counts_as_production(each.stage))
     counts = [(each.stage, each.offering, each.lacking) for each in stages]
     everywhere = (None, tool.server_count, max(0, overview.servers - tool.server_count))
     offering = FilterText(tool=(name,))

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from receiver.domain.filter_text import FilterText
+from receiver.domain.grouping.problems import counts_as_production
 from receiver.domain.inventory.software import Software, VersionCount, oldest
 from receiver.domain.keys import Power
 from receiver.web.context import services
@@ -71,7 +72,7 @@ class VersionTable:
         more_servers: How many servers run versions that are not in the table.
         known: How many different versions servers have reported, in the table or not.
         oldest: The oldest version; None if no version is older than another.
-        stages: The stages with columns, the most frequent first.
+        stages: The stages with columns: the most frequent ones, production first.
         has_others: Whether there are stages without a column.
     """
 
@@ -111,7 +112,8 @@ def table(
         counts: How many servers run each version, the oldest first.
         by_stage: How many servers there are in each stage.
     """
-    stages = [stage for stage, _ in by_stage.most_common(_STAGES)]
+    frequent = [stage for stage, _ in by_stage.most_common(_STAGES)]
+    stages = sorted(frequent, key=lambda stage: not counts_as_production(stage))
     total = by_stage.total()
     chosen = fitting(_chosen(counts), _version_bytes, _ROOM)
     left = [each for each in counts if each not in chosen]

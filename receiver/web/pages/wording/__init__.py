@@ -30,7 +30,15 @@ from receiver.web.pages.wording.kinds import (
 )
 from receiver.web.pages.wording.records import FACTS, Fact, facts
 from receiver.web.pages.wording.strips import Strip, strip
-from receiver.web.pages.wording.texts import brief, called, is_seen, names, shown, stages, titled
+from receiver.web.pages.wording.texts import (
+    brief,
+    called,
+    counted_stages,
+    is_seen,
+    names,
+    shown,
+    titled,
+)
 from receiver.web.pages.wording.times import ago, clock, duration, exactly, window
 
 __all__ = [
@@ -57,6 +65,7 @@ __all__ = [
     "called",
     "clock",
     "counted",
+    "counted_stages",
     "duration",
     "exactly",
     "facts",
@@ -69,7 +78,6 @@ __all__ = [
     "shown",
     "silence_url",
     "span_url",
-    "stages",
     "strip",
     "superseded",
     "tale",

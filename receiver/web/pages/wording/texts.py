@@ -6,7 +6,7 @@ from typing import Any
 
 from contract import ServerRecord, State
 
-__all__ = ["brief", "called", "is_seen", "names", "shown", "stages", "titled", "worded"]
+__all__ = ["brief", "called", "counted_stages", "is_seen", "names", "shown", "titled", "worded"]
 
 
 def is_seen(text: str) -> bool:
@@ -48,28 +48,25 @@ def called(record: ServerRecord) -> str:
     return shown(database if is_seen(database) else record.server_id)
 
 
-def stages(found: Sequence[tuple[str, int]], totals: Mapping[str, int] | None = None) -> str:
+def counted_stages(
+    found: Sequence[tuple[str, int]], totals: Mapping[str, int] | None = None
+) -> list[str]:
     """
-    The stages of some servers in words, such as `2 of 60 production, 1 of 4 without stage`.
-
-    At most three stages are named; then the text says how many more there are, such as `and 2
-    more`.
+    The first three stages of some servers in words, such as `2 of 60 production`.
 
     Args:
-        found: The stages, each with the number of its servers, the most frequent first; "" for
-            servers without a stage.
+        found: The stages, each with the number of its servers; "" for servers without a stage.
         totals: How many servers the whole fleet has in each stage; None if that is not known. Then
-            the text is such as `only staging`, or `3 production, 1 without stage`.
+            the texts are such as `3 production` and `1 without stage`, or `only staging` if there
+            is no other.
     """
-    texts = [brief(stage, 40) if stage else "without stage" for stage, _ in found]
+    texts = [brief(stage, 40) if stage else "without stage" for stage, _ in found[:_MAX_STAGES]]
     if totals is None and len(found) == 1:
-        return f"only {texts[0]}"
-    counted = [
+        return [f"only {texts[0]}"]
+    return [
         f"{_part(number, (totals or {}).get(stage, 0))} {text}"
-        for (stage, number), text in zip(found, texts, strict=True)
+        for (stage, number), text in zip(found, texts, strict=False)
     ]
-    more = len(counted) - _MAX_STAGES
-    return ", ".join(counted[:_MAX_STAGES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _part(number: int, total: int) -> str:

@@ -49,10 +49,20 @@ def test_problem_says_where_its_servers_are() -> None:
         for each in "abc"
     )
 
-    assert [("staging", 2), ("production", 1)] == found.stages
+    assert [("production", 1), ("staging", 2)] == found.stages
     assert 3 == found.hosts
     assert "10.0.3.0/24" == found.network
     assert found.has_production
+
+
+def test_production_is_named_first_of_what_went_down_together() -> None:
+    """However many others there are; one without a stage counts as if it were in production."""
+    stages = {"a": "staging", "b": "staging", "c": None, "d": "dev", "e": "production"}
+    (found,) = problems(server(each, odoo_stage=stages[each]) for each in "abcde")
+
+    assert [("production", 1), ("", 1), ("staging", 2), ("dev", 1)] == found.stages
+    assert ["c", "e", "a"] == [each.server_id for each in found.foremost(3)]
+    assert ["c", "e", "a", "b", "d"] == [each.server_id for each in found.foremost(9)]
 
 
 @pytest.mark.parametrize(

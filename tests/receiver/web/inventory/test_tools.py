@@ -237,6 +237,16 @@ def test_page_of_a_common_tool_names_the_servers_that_lack_the_tool(
     assert "././?query=stage%3Aproduction+-tool%3Apay" in text.split('id="lacking"')[1]
 
 
+def test_page_of_a_tool_has_production_before_larger_stages(receiver: httpx.Client) -> None:
+    for name, stage in {"a": "staging", "b": "staging", "c": "production"}.items():
+        beat = messages.heartbeat(server_id=name, capabilities=["pay"], odoo_stage=stage)
+        receiver.post("/heartbeat", json=beat).raise_for_status()
+
+    stages = [row[0] for row in cells(page(receiver, "/tools?name=pay"))]
+
+    assert ["Every stage", "production", "staging"] == stages
+
+
 def test_tool_is_told_as_json(fleet: httpx.Client) -> None:
     told = fleet.get("/tools.json?name=pay").json()
 

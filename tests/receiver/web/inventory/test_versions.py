@@ -66,6 +66,15 @@ def test_versions_page_shows_servers_by_version_the_oldest_first(receiver: httpx
     assert ["1.0", "1.1", ""] == [each["version"] for each in told["version"]]
 
 
+def test_versions_page_has_production_in_its_first_column(receiver: httpx.Client) -> None:
+    run(receiver, *[("19.0", "1.1", "staging")] * 2, ("19.0", "1.1", "production"))
+
+    page = receiver.get("/versions").text
+
+    assert [["19.0", "3", "100.0%", "1", "2"]] == rows(page, "odoo-version")
+    assert page.index(">production</bdi></th>") < page.index(">staging</bdi></th>")
+
+
 def test_versions_are_told_as_a_file(receiver: httpx.Client) -> None:
     run(receiver, ("19.0", "1.1", "production"), ("16.0", "1.1", ""), ("16.0", "1.1", "dev"))
 

@@ -214,6 +214,11 @@ def test_fact_formats_the_value_of_a_field(
             Tale(says="restarted", more=[("Uptime, as last heard", "2 h → 5 s")]),
         ),
         (
+            "restarted",
+            {"started_at": {"from": None, "to": "2026-01-31T12:00:00Z"}},
+            Tale(says="restarted", more=[("Started", "unknown → 2026-01-31 12:00:00 UTC")]),
+        ),
+        (
             "upgraded",
             {"odoo_version": {"from": "18.0", "to": "19.0"}},
             Tale(says="was upgraded", more=[("Odoo", "18.0 → 19.0")]),
@@ -457,22 +462,22 @@ def test_time_of_another_day_has_its_date() -> None:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        ([("staging", 5)], "only staging"),
-        ([("", 5)], "only without stage"),
-        ([("staging", 1200), ("", 1)], "1,200 staging, 1 without stage"),
-        ([(each, 1) for each in "abcd"], "1 a, 1 b, 1 c and 1 more"),
+        ([("staging", 5)], ["only staging"]),
+        ([("", 5)], ["only without stage"]),
+        ([("staging", 1200), ("", 1)], ["1,200 staging", "1 without stage"]),
+        ([(each, 1) for each in "abcd"], ["1 a", "1 b", "1 c"]),
     ],
 )
-def test_stages_of_servers_are_counted(found: list[tuple[str, int]], expected: str) -> None:
-    assert expected == wording.stages(found)
+def test_stages_of_servers_are_counted(found: list[tuple[str, int]], expected: list[str]) -> None:
+    assert expected == wording.counted_stages(found)
 
 
 def test_stages_say_of_how_many_servers_they_are() -> None:
     totals = {"production": 1200, "staging": 1}
 
-    assert "2 of 1,200 production" == wording.stages([("production", 2)], totals)
+    assert ["2 of 1,200 production"] == wording.counted_stages([("production", 2)], totals)
     # Those of staging were counted at another moment.
-    assert "2 staging, 1 of 1,200 production, 1 dev" == wording.stages(
+    assert ["2 staging", "1 of 1,200 production", "1 dev"] == wording.counted_stages(
         [("staging", 2), ("production", 1), ("dev", 1)], totals
     )
 

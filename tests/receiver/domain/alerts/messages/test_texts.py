@@ -146,6 +146,22 @@ def test_webhook_json_names_a_hundred_alarms_and_counts_all() -> None:
     assert (130, 100) == (data["total"], len(data["alarms"]))
 
 
+def test_message_about_many_servers_names_those_in_production_first() -> None:
+    """One without a stage counts as if it were in production."""
+    fleet = World(rule())
+    stages = {**{f"s{n:02}": "staging" for n in range(25)}, "prod": "production", "none": ""}
+    for name, stage in stages.items():
+        fleet.add(f"db-{name}_web", odoo_stage=stage)
+
+    fleet.go(State.DOWN, *fleet.rows)
+    fleet.wait(minutes=6)
+
+    (message,) = fleet.deliveries
+    assert "27 down: db-prod, db-none, db-s00 and 24 more" == message.title
+    named = re.findall(r"^- (\S+)", message.text, re.MULTILINE)
+    assert ["db-prod", "db-none", *(f"db-s{n:02}" for n in range(18))] == named
+
+
 def test_title_of_alarms_of_several_kinds_counts_each_kind() -> None:
     fleet = fleet_of(rule("moved", "twin", after=timedelta()))
 

@@ -46,6 +46,19 @@ def test_fleet_without_keys_has_none_to_choose(receiver: httpx.Client) -> None:
     assert 'data-key="facet-key"' not in receiver.get("/").text
 
 
+def test_production_is_the_first_of_the_stages(receiver: httpx.Client) -> None:
+    """However many servers the others have; a stage that is missing counts as production."""
+    fleet = ["staging", "staging", "staging", "dev", "dev", "dev", "dev", "production", "", ""]
+    beats = [messages.heartbeat(server_id=f"s{n}", odoo_stage=each) for n, each in enumerate(fleet)]
+    receiver.post("/heartbeats", json=beats).raise_for_status()
+
+    page = receiver.get("/").text
+    (stages,) = re.findall(r'data-key="facet-stage".*?</details>', page, re.DOTALL)
+
+    names = re.findall(r'<a href="[^"]+"><bdi>([^<]+)</bdi></a>', stages)
+    assert ["No stage", "production", "dev", "staging"] == names
+
+
 @pytest.mark.parametrize(
     ("query", "meant"),
     [
@@ -54,6 +67,7 @@ def test_fleet_without_keys_has_none_to_choose(receiver: httpx.Client) -> None:
         ("tool:invoice stage:production", "stage:production tool:invoice_post"),
         ("down Production", "stage:production state:down"),
         ("state:late down", "state:down,late"),
+        ("Dev", "stage:dev"),
         ("stage:demo", None),
         ("nobody", None),
     ],

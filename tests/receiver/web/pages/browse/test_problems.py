@@ -51,6 +51,11 @@ def items(page: str) -> list[str]:
     return [plain(each) for each in found]
 
 
+def listed(page: str) -> list[str]:
+    """The ids of the servers in the list."""
+    return re.findall(r'<tr data-key="server-(\w+)"', page)
+
+
 def plain(part: str) -> str:
     return " ".join(html.unescape(re.sub("<[^>]*>", " ", part)).split()).replace(" ,", ",")
 
@@ -244,6 +249,34 @@ def test_stages_of_a_problem_are_counted_unless_only_a_part_of_the_fleet_was_rea
     assert "2 of 4 production" in of_stage
     assert "only production" in found
     assert "only production" in of_label
+
+
+def test_problem_of_several_stages_leads_to_the_servers_of_each(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    fleet.beat("a", "b", "c", odoo_stage="staging")
+    fleet.beat("d", odoo_stage="production")
+    fleet.beat("e")
+    for n in range(2):
+        fleet.beat(f"f{n}", odoo_stage=f"f{n}")
+    later(clock, fleet, 300)
+
+    page = receiver.get("/").text
+    (line,) = items(page)
+    links = {
+        says: html.unescape(link)
+        for link, says in re.findall(r'<a href="([^"]+)">(\d+ of \d+ [^<]+)</a>', section(page))
+    }
+    of_staging = receiver.get(f"/{links['3 of 3 staging']}").text
+
+    assert "1 of 1 production, 1 of 1 without stage, 3 of 3 staging and 2 more" in line
+    assert "d, e, a and 4 more" in line
+    assert ["a", "b", "c"] == listed(of_staging)
+    assert ["d"] == listed(receiver.get(f"/{links['1 of 1 production']}").text)
+    assert ["e"] == listed(receiver.get(f"/{links['1 of 1 without stage']}").text)
+    assert "<span>3 of 3 staging</span>" in of_staging  # which is this list
+    long = receiver.get(f"/?query=-odoo:{'x' * 180}").text  # would be in many links
+    assert "<span>1 of 1 production, 1 of 1 without stage, 3 of 3 staging and 2 more</span>" in long
 
 
 def test_problem_says_when_its_servers_were_last_seen(
@@ -502,3 +535,7 @@ def test_news_of_a_large_outage_count_all_of_its_events(
     assert ["600 servers went down", "399+ servers became late"] == [
         f"{plain(who)} {says}" for who, says in groups
     ]
+    (link,) = re.findall(r'<a href="([^"]+)">600 went down</a>', page)
+    opened = receiver.get(f"/{html.unescape(link)}").text
+    assert "600 servers" in opened
+    assert "became late" not in opened.partition('class="events')[2]
