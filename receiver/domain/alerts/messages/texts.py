@@ -162,6 +162,14 @@ def _subject(alarm: Alarm) -> str:
     return _NO_SERVER.get(alarm.kind, "The fleet") if alarm.server_id is None else _name(alarm)
 
 
+def _not_back(alarms: Sequence[Alarm]) -> str:
+    """How many alarms have ended in another way than that the servers are well again."""
+    endings = [alarm.ending for alarm in alarms]
+    counts = ((endings.count(each), word) for each, word in _GONE.items())
+    says = ", ".join(f"{count} {word}" for count, word in counts if count)
+    return f" ({says})" if says else ""
+
+
 class _Writer:
     """Writes about alarms of one message."""
 
@@ -187,7 +195,7 @@ class _Writer:
         what = {
             DeliveryKind.ALARM: counts[:1].upper() + counts[1:],
             DeliveryKind.REMINDER: f"Still: {counts}",
-            DeliveryKind.END: f"Over: {counts}",
+            DeliveryKind.END: f"Over: {counts}{_not_back(shown)}",
         }[self._kind]
         return f"{what}: {', '.join(subjects[:3])}{more}"
 
@@ -439,4 +447,5 @@ _ENDINGS_OF_ALL = {
     "deleted": "was forgotten",
     "node": "goes on as a node of its database",
 }
+_GONE = {"deleted": "forgotten", "left": "left", "rebuilt": "rebuilt"}
 _MOST_IN_JSON = 100

@@ -55,6 +55,19 @@ def test_ends_of_alarms_within_half_a_minute_share_one_message() -> None:
     assert 1 == len({each.thread for each in fleet.deliveries})
 
 
+def test_servers_that_do_not_come_back_are_not_told_as_if_they_did() -> None:
+    fleet = fleet_of()
+    fleet.go(State.DOWN, ACME, BLUE, GREEN)
+    fleet.wait(hours=1)
+
+    fleet.delete(ACME)
+    fleet.delete(BLUE)
+    fleet.go(State.UP, GREEN)
+    fleet.wait(hours=1)
+
+    assert "Over: 3 down (2 forgotten): acme, blue, green" == fleet.titles()[-1]
+
+
 def test_two_rules_of_a_channel_name_a_server_once() -> None:
     fleet = fleet_of(rule(rule_id="r"), rule(rule_id="s", query="acme"))
 
