@@ -34,9 +34,11 @@ _STATE_BEFORE: Mapping[str, str] = {
 """The state that a server had before an event; up before any other one."""
 _RECOVERED = EventKind.RECOVERED.value
 _UNAVAILABLE = {"late", "down"}
-_UNCOUNTED = {"superseded", "flapping"}
+_LEFT = State.LEFT.value
+_UNCOUNTED = {"superseded", "flapping", _LEFT}
 _STALE = {state.value for state in State if state.stale}
-_BEST_FIRST = ("up", "flapping", "late", "down", "superseded")
+_SILENT = {*_STALE, _LEFT}
+_BEST_FIRST = ("up", "flapping", "late", "down", _LEFT, "superseded")
 
 _Interval = tuple[str, int, int]
 """A state, and its start and end in microseconds since 1970."""
@@ -44,10 +46,11 @@ _Interval = tuple[str, int, int]
 
 class Span(NamedTuple):
     """
-    A time span in which a server was `up`, `late`, `down`, `superseded` or `flapping`.
+    A time span in which a server was `up`, `late`, `down`, `superseded`, `flapping` or `left`.
 
     While a server flaps (stops sending and comes back again and again), its changes are only
-    counted, so it is not known when it was up in such a span.
+    counted, so it is not known when it was up in such a span. `left` is the last span of a server
+    that has said that it sends no more; that it had left before is not kept.
     """
 
     state: str
@@ -125,7 +128,8 @@ class History:
         The share of the window, 0 to 1, in which the server was neither late nor down.
 
         Some time does not count: that before the beginning of the history, and that in which the
-        server was superseded (replaced) or flapping. Returns None if no time in the window counts.
+        server was superseded (replaced) or flapping, or had left. Returns None if no time in the
+        window counts.
         """
         return _available_share(self._within(window))
 
@@ -135,7 +139,7 @@ class History:
         nor down.
 
         The time before the beginning of the history, and that in which the server was superseded
-        (replaced) or flapping, does not count. Returns None if no time counts.
+        (replaced) or flapping, or had left, does not count. Returns None if no time counts.
         """
         first, last = microseconds(start), microseconds(end)
         return _available_share(
@@ -192,6 +196,10 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
         silent_since = max(since, log.state_since)
         intervals.append((state, since, silent_since))
         state, since = "superseded" if log.is_superseded else log.state, silent_since
+    if log.state == _LEFT != state and not log.is_superseded:
+        left_since = max(since, log.state_since)
+        intervals.append((state, since, left_since))
+        state, since = _LEFT, left_since
     intervals.append((state, since, max(since, now)))
     return intervals
 
@@ -202,7 +210,7 @@ def _state_when_calm(log: StateLog, later: Sequence[StateChange]) -> str:
         return _STATE_BEFORE.get(later[0][0], "up")
     if log.is_superseded:
         return "superseded"
-    return log.state if log.state in _STALE else "up"
+    return log.state if log.state in _SILENT else "up"
 
 
 def _best(histories: Sequence[Sequence[_Interval]]) -> list[_Interval]:

@@ -15,7 +15,7 @@ from receiver.service.availability import History, Span
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
-NAMES = ["up", "flapping", "late", "down", "superseded"]  # the best one first
+NAMES = ["up", "flapping", "late", "down", "left", "superseded"]  # the best one first
 
 
 def at(hours: float) -> datetime:
@@ -280,6 +280,23 @@ def test_silence_without_its_late_event_starts_with_down() -> None:
     assert [("up", 76, 95), ("down", 95, 100)] == spans(history, DAY)
 
 
+# Servers that have said that they send no more
+
+
+def test_time_after_a_server_has_left_does_not_count() -> None:
+    log = state_log(late(80), recovered(82), state=State.LEFT, state_since=at(90))
+    history = history_of(log, at(100))
+
+    assert [
+        ("up", 76, 80),
+        ("late", 80, 82),
+        ("up", 82, 90),
+        ("left", 90, 100),
+    ] == spans(history, DAY)
+    assert pytest.approx(1 - 2 / 14) == history.availability(DAY)
+    assert history.availability(timedelta(hours=9)) is None
+
+
 # Flapping
 
 
@@ -305,7 +322,7 @@ def test_day_of_flapping_has_no_availability() -> None:
     ("later", "state", "expected"),
     [
         ([], State.UP, "up"),
-        ([], State.LEFT, "up"),
+        ([], State.LEFT, "left"),
         ([], State.LATE, "late"),
         ([], State.DOWN, "down"),
         ([late(95)], State.LATE, "up"),
@@ -398,7 +415,8 @@ def test_availability_is_the_up_share_or_none(
     time = dict.fromkeys(NAMES, timedelta())
     for each in history.spans(window):
         time[each.state] += each.end - each.start
-    total = sum(time.values(), timedelta()) - time["superseded"] - time["flapping"]
+    uncounted = time["superseded"] + time["flapping"] + time["left"]
+    total = sum(time.values(), timedelta()) - uncounted
     if part is None:
         assert not total
     else:

@@ -112,6 +112,10 @@ class Share:
     share: str
     since: datetime | None = None
 
+    @property
+    def is_known(self) -> bool:
+        return self.share != _NOT_KNOWN
+
 
 def shares(history: History, now: datetime) -> list[Share]:
     """
@@ -123,7 +127,7 @@ def shares(history: History, now: datetime) -> list[Share]:
     found: list[Share] = []
     for name, window in WINDOWS.items():
         known = history.availability(window)
-        share = "not known" if known is None else wording.percent(known)
+        share = _NOT_KNOWN if known is None else wording.percent(known)
         if history.known_since > now - window:
             return [*found, Share(label="", share=share, since=history.known_since)]
         found.append(Share(label=_WINDOW_LABELS[name], share=share))
@@ -287,6 +291,7 @@ async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
     return {"owner": owner and keys.get(owner), "heirs": heirs}
 
 
+_NOT_KNOWN = "not known"
 _WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 _MOST_ALARMS = 5
 _EVENTS = 30

@@ -116,5 +116,5 @@ def _hours(begin: datetime, now: datetime) -> Iterable[tuple[float, str]]:
 
 
 _LAST_PERCENT = 94.0  # a name further to the right would not fit
-_FRONT = ("superseded", "unknown", "up", "flapping", "late", "down")
+_FRONT = ("superseded", "left", "unknown", "up", "flapping", "late", "down")
 """The states, from the back to the front."""

@@ -42,7 +42,8 @@ class Strip:
         start: When the first bar begins.
         length: The time that a bar covers.
         states: For each bar the worst state in its time. The worst one is `down`; then come `late`,
-            `flapping`, `up` and `superseded`, and at last `unknown`, where no state is known.
+            `flapping`, `up`, `left` and `superseded`, and at last `unknown`, where no state is
+            known.
         times: How long the server was in each state.
     """
 
@@ -124,4 +125,5 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
 
 
 _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next
-_SEVERITY = {"unknown": 0, "superseded": 1, "up": 2, "flapping": 3, "late": 4, "down": 5}
+_WORST_LAST = ("unknown", "superseded", "left", "up", "flapping", "late", "down")
+_SEVERITY = {state: n for n, state in enumerate(_WORST_LAST)}

@@ -69,6 +69,19 @@ def test_server_page_begins_with_the_state_and_since_when_it_holds(
     assert "Said that it sends no more, 2026-01-31 13:01:12 UTC, just now." == standing()
 
 
+def test_server_that_has_left_is_not_said_to_be_up_since(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(status="uninstalled"))
+    clock.advance(900)
+
+    page = receiver.get("/server/acme_web-1").text
+
+    assert "left for 15 min" in page
+    assert "up for 15 min" not in page
+    assert "<dd>not known</dd></div>" in page
+
+
 @pytest.mark.parametrize(
     ("path", "place"),
     [
