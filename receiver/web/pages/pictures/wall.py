@@ -1,7 +1,7 @@
 """The wallboard: a tile for each database, for a screen on the wall that nobody touches."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from math import ceil
@@ -24,7 +24,7 @@ from receiver.web.pages.drawing import CELL, cells, columns_for
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
 from receiver.web.pages.sizes import html_bytes
 from receiver.web.pages.told import untold_now
-from receiver.web.pages.wording import brief
+from receiver.web.pages.wording import apart, brief
 from receiver.web.requests import wall_query
 
 __all__ = ["routes"]
@@ -126,6 +126,7 @@ async def wall_page(request: Request) -> Response:
     for group in board.groups:
         total.update(group.counts)
     query = request.query_params.get("query")
+    urgent = _most_urgent(board.silent, silent)[:_MOST_NAMED]
 
     return await answer_from_thread(
         request,
@@ -140,7 +141,8 @@ async def wall_page(request: Request) -> Response:
         size=next(name for name, most in _SIZES.items() if len(seen) <= most),
         **_names_on_tiles(seen),
         back=f"?{urlencode({'query': query})}" if query else "",
-        silent=_most_urgent(board.silent, silent)[:_MOST_NAMED],
+        silent=urgent,
+        silent_names=_names(urgent),
         silent_count=sum(total[state.value] for state in State if state.stale),
         untold=sum(server.server_id in silent.untold for server in board.silent),
         flapping=sum(server.is_flapping for server in seen),
@@ -213,14 +215,23 @@ def _names_on_tiles(servers: Sequence[OnWall]) -> dict[str, Any]:
     }
 
 
+def _names(servers: Iterable[OnWall]) -> Mapping[str, str]:
+    """
+    What the wall calls servers, by their ids: by the database, or else by the id.
+
+    Those with the same database name are called by their ids.
+    """
+    return apart({server.server_id: server.database or server.server_id for server in servers})
+
+
 def _tile_names(servers: Sequence[OnWall]) -> dict[str, str]:
     """
-    What the tiles call the servers, by their ids: by the database, or else by the id.
+    What the tiles call the servers, by their ids: see `_names`.
 
     A name does not end with that of its group, which stands above the tiles: `acme-production` is
     `acme` there, unless another server is called so.
     """
-    names = {server.server_id: server.database or server.server_id for server in servers}
+    names = {**_names(servers)}
     taken = {*names.values()}
     for server in servers:
         name = names[server.server_id]

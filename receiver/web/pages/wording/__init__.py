@@ -10,7 +10,7 @@ from receiver.web.pages.wording.events import (
     superseded,
     tale,
 )
-from receiver.web.pages.wording.groups import named_servers, tale_of_many
+from receiver.web.pages.wording.groups import named_apart, named_servers, tale_of_many
 from receiver.web.pages.wording.kinds import (
     ALARMS,
     BY_IMPORTANCE,
@@ -31,8 +31,10 @@ from receiver.web.pages.wording.kinds import (
 from receiver.web.pages.wording.records import FACTS, Fact, facts
 from receiver.web.pages.wording.strips import Strip, strip
 from receiver.web.pages.wording.texts import (
+    apart,
     brief,
     called,
+    called_apart,
     counted_stages,
     is_seen,
     names,
@@ -61,8 +63,10 @@ __all__ = [
     "Superseded",
     "Tale",
     "ago",
+    "apart",
     "brief",
     "called",
+    "called_apart",
     "clock",
     "counted",
     "counted_stages",
@@ -72,6 +76,7 @@ __all__ = [
     "fits_into_link",
     "is_seen",
     "many",
+    "named_apart",
     "named_servers",
     "names",
     "percent",

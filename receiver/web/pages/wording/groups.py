@@ -9,15 +9,20 @@ from receiver.domain.grouping.timeline import Group
 from receiver.web.pages.wording.changes import GAINED, change_lines, gains_and_losses, with_changed
 from receiver.web.pages.wording.events import Tale
 from receiver.web.pages.wording.kinds import FEW_SERVERS, NAMED_SERVERS, OF_TOOLS, many
-from receiver.web.pages.wording.texts import brief
+from receiver.web.pages.wording.texts import apart, brief
 
-__all__ = ["named_servers", "tale_of_many"]
+__all__ = ["named_apart", "named_servers", "tale_of_many"]
 
 
 def named_servers(group: Group) -> Sequence[str]:
     """The ids of those servers of a group that a page names: all of them if they are few."""
     ids = group.server_ids
     return ids if len(ids) <= FEW_SERVERS else ids[:NAMED_SERVERS]
+
+
+def named_apart(group: Group, names: Mapping[str, str]) -> Mapping[str, str]:
+    """What a page calls those servers, by their ids; `names` has the names of their databases."""
+    return apart({each: names.get(each, each) for each in named_servers(group)})
 
 
 def tale_of_many(group: Group) -> Tale:

@@ -1,12 +1,24 @@
 """Texts that others have written, as far as a page shows them."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from contract import ServerRecord, State
 
-__all__ = ["brief", "called", "counted_stages", "is_seen", "names", "shown", "titled", "worded"]
+__all__ = [
+    "apart",
+    "brief",
+    "called",
+    "called_apart",
+    "counted_stages",
+    "is_seen",
+    "names",
+    "shown",
+    "titled",
+    "worded",
+]
 
 
 def is_seen(text: str) -> bool:
@@ -46,6 +58,21 @@ def called(record: ServerRecord) -> str:
     """
     database = record.database or ""
     return shown(database if is_seen(database) else record.server_id)
+
+
+def apart(names_of: Mapping[str, str]) -> Mapping[str, str]:
+    """
+    What a page calls servers that it names together, by their ids: by name, if no two share it.
+
+    Servers of the same name, as copies of a database often have, are called by their ids.
+    """
+    number = Counter(names_of.values())
+    return {each: name if number[name] == 1 else each for each, name in names_of.items()}
+
+
+def called_apart(records: Iterable[ServerRecord]) -> Mapping[str, str]:
+    """What a page calls servers that it names together, by their ids; see `called` and `apart`."""
+    return apart({record.server_id: called(record) for record in records})
 
 
 def counted_stages(

@@ -487,6 +487,16 @@ def test_server_is_called_by_its_database(database: str | None, expected: str) -
     assert expected == wording.called(evolve(RECORD, database=database))
 
 
+def test_servers_of_the_same_name_are_called_by_their_ids() -> None:
+    names = {"odoo_web-1": "odoo", "odoo_web-2": "odoo", "acme_web-1": "acme"}
+    records = [evolve(RECORD, server_id=each, database=name) for each, name in names.items()]
+    group = Group(id=1, kind=EventKind.DOWN, server_ids=(*names, "x"), first=NOW, last=NOW)
+
+    apart = {"odoo_web-1": "odoo_web-1", "odoo_web-2": "odoo_web-2", "acme_web-1": "acme"}
+    assert apart == wording.apart(names) == wording.called_apart(records)
+    assert {**apart, "x": "x"} == wording.named_apart(group, names)
+
+
 def test_title_begins_with_a_capital_letter_and_is_otherwise_unchanged() -> None:
     assert "Two machines under one ID" == wording.titled("two machines under one ID")
     assert not wording.titled("")

@@ -160,6 +160,37 @@ def test_alerts_page_lists_alarms_of_a_silent_fleet_under_the_fleet_alarm(
     )
 
 
+def test_alarms_of_a_large_outage_are_counted_and_all_but_the_newest_folded_away(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    new_channel(receiver)
+    names = {f"s{n:02d}": f"db{n // 2}" for n in range(50)}
+    beats = [
+        messages.heartbeat(server_id=each, database=name, odoo_stage="production")
+        for each, name in names.items()
+    ]
+    receiver.post("/heartbeats", json=beats).raise_for_status()
+    alive = [messages.slim(server_id=each) for each in [*names][22:]]
+    for kind in ("late", "down"):
+        for _ in range(4):
+            clock.advance(50)
+            receiver.post("/heartbeats", json=alive).raise_for_status()
+        wait_until(
+            lambda: receiver.get(f"/events?kind={kind}&limit=50").json()["count"] == 22  # noqa: B023 - called at once
+        )
+    wait_until(lambda: receiver.get("/alarms?open=true").json()["count"] == 22)
+
+    page = receiver.get("/alerts").text
+
+    assert ">22 alarming now<" in page
+    first, _, further = page.partition('<details class="parts" id="further-alarms">')
+    further = further.partition("</details>")[0]
+    rows = [re.findall(r'<tr data-key="alarm-', each) for each in (first, further)]
+    assert [20, 2] == [*map(len, rows)]
+    assert "<summary>2 more, which began no later</summary>" in further
+    assert {*[*names][:22]} == {*re.findall(r"<th [^>]*><a [^>]*><bdi>(\w+)</bdi>", page)}
+
+
 def test_alerts_page_warns_of_a_message_that_was_given_up(
     receiver: httpx.Client, clock: Clock, engine: Engine
 ) -> None:

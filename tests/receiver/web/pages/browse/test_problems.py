@@ -128,6 +128,23 @@ def test_front_page_shows_each_kind_of_problem(
     assert flapping.startswith("flaps is flapping since")
 
 
+def test_copies_with_the_same_name_are_called_by_their_ids(
+    receiver: httpx.Client, fleet: Watched, engine: Engine
+) -> None:
+    for server_id in ("odoo_web-1", "odoo_web-2"):
+        fleet.beat(server_id, database="odoo")
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE servers SET twin_of = 'x', database_uuid = 'u', revision = revision + 1")
+        )
+
+    (twins,) = items(receiver.get("/").text)
+    alerts = plain(receiver.get("/alerts").text)
+
+    assert twins.startswith("odoo_web-1, odoo_web-2 share one database UUID")
+    assert "2 servers share their database UUIDs odoo_web-1, odoo_web-2" in alerts
+
+
 def test_each_problem_of_a_server_is_shown_separately() -> None:
     record = server_record(at=NOW, state=State.DOWN, conflict_since=NOW)
 

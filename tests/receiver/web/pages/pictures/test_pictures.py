@@ -384,6 +384,15 @@ def test_wall_has_a_tile_for_each_database_in_groups(receiver: httpx.Client, clo
     assert "Late or down:" not in page
 
 
+def test_tiles_of_databases_with_the_same_name_show_the_ids(receiver: httpx.Client) -> None:
+    for server_id, name in {"odoo_web-1": "odoo", "odoo_web-2": "odoo", "x": "acme"}.items():
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=server_id, database=name))
+
+    tiles = re.findall(r'<li data-key="b\d+".*?<bdi>([^<]*)</bdi>', receiver.get("/wall").text)
+
+    assert ["acme", "odoo_web-1", "odoo_web-2"] == sorted(tiles)
+
+
 def test_wall_shows_the_servers_of_a_filter_by_another_field(receiver: httpx.Client) -> None:
     for n, (stage, version) in enumerate([("p", "18.0"), ("p", "19.0"), ("q", "19.0")]):
         beat = messages.heartbeat(server_id=f"s{n}", odoo_stage=stage, odoo_version=version)
