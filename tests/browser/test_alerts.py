@@ -355,6 +355,33 @@ def test_hostile_names_are_shown_as_they_are_and_fit(
         assert "owned" != page.title()
 
 
+@pytest.mark.parametrize("width", [1440, 1024])
+def test_long_names_leave_the_other_columns_room_for_whole_words(
+    receiver: httpx.Client, reader: Reader, sink: HttpSink, width: int
+) -> None:
+    channel_id = new_channel(receiver, sink.url, name="w" * 100)
+    query = "stage:none,production"
+    rule = {"name": "w" * 100, "kinds": ["down"], "channel_id": channel_id, "query": query}
+    receiver.post("/rules", json=rule).raise_for_status()
+    page = reader.open("/alerts", width=width)
+
+    for text in ("127.0.0.1", query):
+        lines = (
+            page.locator("td")
+            .get_by_text(text, exact=True)
+            .first.evaluate(
+                "each => each.offsetHeight / parseFloat(getComputedStyle(each).fontSize)"
+            )
+        )
+        assert lines < 2.2, text
+    assert fits(page)
+    page.goto(f"{reader.url}/report")
+    title, actions = (page.locator(each).bounding_box() for each in ("#title h1", "#title .apart"))
+    assert title is not None
+    assert actions is not None
+    assert actions["y"] < title["y"] + title["height"]
+
+
 def test_pages_of_alerts_have_no_serious_accessibility_violation(
     receiver: httpx.Client, reader: Reader, clock: Clock, sink: HttpSink
 ) -> None:

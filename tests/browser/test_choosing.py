@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 import messages
 from browsing import Reader
-from looking import fits, serious
+from looking import faults, fits, serious
 
 
 def test_bar_and_rows_show_what_is_chosen(reader: Reader, receiver: httpx.Client) -> None:
@@ -48,6 +48,7 @@ def test_bar_and_rows_show_what_is_chosen(reader: Reader, receiver: httpx.Client
     whole.uncheck()
     expect(says).to_have_text("With those ticked:")
     assert fits(page)
+    assert [] == faults(page, "landmark-unique")
 
 
 def test_only_server_of_a_list_is_chosen(reader: Reader, receiver: httpx.Client) -> None:
