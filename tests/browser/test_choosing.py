@@ -1,6 +1,7 @@
 """Choosing servers of the list, in a browser: what is chosen is seen in the rows and the bar."""
 
 import httpx
+import pytest
 from playwright.sync_api import expect
 
 import messages
@@ -62,3 +63,28 @@ def test_only_server_of_a_list_is_chosen(reader: Reader, receiver: httpx.Client)
     page.go_back()
     expect(page.get_by_role("button", name="Silence the one server of this list")).to_be_visible()
     assert fits(page)
+
+
+@pytest.mark.parametrize("width", [390, 700])
+def test_names_do_not_reach_under_the_boxes_and_states_of_a_narrow_list(
+    reader: Reader, receiver: httpx.Client, width: int
+) -> None:
+    names = {"s1": "i" * 200, "s2": "j" * 200}
+    beats = [messages.heartbeat(server_id=key, database=name) for key, name in names.items()]
+    receiver.post("/heartbeats", json=beats).raise_for_status()
+    silence = {"query": "server:s1", "reason": "x", "duration_seconds": 3600}
+    receiver.post("/silences", json=silence).raise_for_status()
+    page = reader.open(width=width)
+
+    expect(page.locator(".state.silenced")).to_have_count(1)
+    covered = page.locator("tbody tr").evaluate_all("""rows => rows.map(row => {
+        const range = document.createRange();
+        range.selectNodeContents(row.querySelector("th"));
+        const texts = [...range.getClientRects()];
+        const marks = [...row.querySelectorAll(".pick, .state")].map(
+            each => each.getBoundingClientRect());
+        const meets = (a, b) => a.left < b.right && b.left < a.right
+            && a.top < b.bottom && b.top < a.bottom;
+        return texts.some(text => marks.some(mark => meets(text, mark)));
+    })""")
+    assert [False, False] == covered

@@ -56,10 +56,14 @@ class Strip:
     def says(self) -> str:
         """
         How long the server was in each state, in words, the longest time first; `not known` if no
-        state is known.
+        state is known. Of times of less than a second only the longest is told.
         """
         longest_first = sorted(self.times.items(), key=lambda item: item[1], reverse=True)
-        told = ", ".join(f"{state} for {duration(t.total_seconds())}" for state, t in longest_first)
+        told = ", ".join(
+            f"{state} for {duration(time.total_seconds())}"
+            for n, (state, time) in enumerate(longest_first)
+            if not n or time >= timedelta(seconds=1)
+        )
         return told or "not known"
 
     @property

@@ -581,6 +581,8 @@ def test_strip_bar_shows_its_worst_state() -> None:
     assert "31 Jan 10:00 to 11:00 UTC: late" == strip.bars[2].title
     assert {"unknown": "M0 5h3", "up": "M4 5h3M12 5h3", "late": "M8 5h3"} == strip.paths
     assert "up for 2 h 58 min, late for 2 min" == strip.says
+    moment = evolve(strip, times={**strip.times, "flapping": timedelta()})
+    assert strip.says == moment.says
 
 
 def test_empty_strip_says_not_known() -> None:
