@@ -7,6 +7,7 @@ from starlette.routing import BaseRoute
 from contract.fields import format_moment
 from receiver.domain.keys import Power
 from receiver.web.alerts.reports import report_of_query
+from receiver.web.pages import wording
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
 from receiver.web.pages.sizes import fitting_calm, fitting_changed, fitting_weeks
 
@@ -36,6 +37,12 @@ async def report_page(request: Request) -> Response:
     until = f"until={format_moment(report.until)}"
     eventful, calm = report.eventful, report.uneventful
     lines = fitting_weeks(eventful[:MOST_LINES])
+    undisturbed = fitting_calm(calm[:MOST_NAMES])
+    news = [
+        (label, fitting_changed(changed[:MOST_CHANGED]), len(changed))
+        for label, changed in report.news.items()
+    ]
+    shown = [*lines, *undisturbed, *(line for _, named, _ in news for line in named)]
     return await answer_from_thread(
         request,
         "report.html",
@@ -43,12 +50,10 @@ async def report_page(request: Request) -> Response:
         lines=lines[:SHOWN_LINES],
         more_lines=lines[SHOWN_LINES:],
         not_shown=len(eventful) - len(lines),
-        calm=fitting_calm(calm[:MOST_NAMES]),
+        calm=undisturbed,
         calm_count=len(calm),
-        news=[
-            (label, fitting_changed(changed[:MOST_CHANGED]), len(changed))
-            for label, changed in report.news.items()
-        ],
+        news=news,
+        names=wording.apart({line.counts.server_id: line.name for line in shown}),
         has_before=any(line.availability_before is not None for line in lines),
         csv=f"report.csv?{until}",
         as_json=f"report.json?{until}",

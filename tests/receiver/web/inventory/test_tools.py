@@ -217,6 +217,14 @@ def named(text: str, part: str) -> list[str]:
     return re.findall(r'<a href="\./server/([^"]+)"', section)
 
 
+def test_page_of_a_tool_calls_servers_of_the_same_name_by_their_ids(fleet: httpx.Client) -> None:
+    register(fleet, "x", PAY, database="beta")
+
+    shown = page(fleet, "/tools?name=pay").partition('id="holders"')[2].partition("</ul>")[0]
+
+    assert ["a", "b", "beta"] == sorted(re.findall("<bdi>([^<]*)</bdi></a>", shown))
+
+
 def test_page_of_a_common_tool_names_the_servers_that_lack_the_tool(
     receiver: httpx.Client,
 ) -> None:

@@ -50,6 +50,18 @@ def test_report_is_a_page_and_a_csv(receiver: httpx.Client, clock: Clock) -> Non
     assert table.text == receiver.get("/report.json?format=csv").text
 
 
+def test_report_calls_databases_of_the_same_name_by_their_ids(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    for server_id, name in {"odoo_web-1": "odoo", "odoo_web-2": "odoo", "x": "acme"}.items():
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=server_id, database=name))
+    clock.advance(60)
+
+    new = re.findall(r"<dt>New <b>3</b></dt><dd>(.*?)</dd>", receiver.get("/report").text)
+
+    assert ["acme", "odoo_web-1", "odoo_web-2"] == sorted(re.findall("<bdi>([^<]*)", new[0]))
+
+
 def test_report_lists_what_happened_and_folds_the_rest(
     receiver: httpx.Client, clock: Clock
 ) -> None:
