@@ -121,7 +121,7 @@ def test_front_page_shows_each_kind_of_problem(
     assert "production on web-1 last seen 7 min ago" in down
     assert late.startswith("late is late since 2026-01-31 12:0")
     assert conflict.startswith("conflict is used by two machines since")
-    assert twins.startswith("acme, acme share one database UUID")
+    assert twins.startswith("copy, twin share one database UUID")
     assert "on web-9, old-<1> one database is a copy of the other" in twins
     assert "give the copy a database.uuid of its own" in twins
     assert 'href="./compare?a=copy&amp;b=twin"' in page
