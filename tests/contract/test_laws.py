@@ -794,7 +794,15 @@ def test_an_enriched_heartbeat_of_an_unknown_server_makes_a_full_record() -> Non
     assert 1 == after["heartbeat_count"]
 
 
-@pytest.mark.parametrize("thing", [OLD, OLD.ip_addresses, structure(SLIM, Heartbeat)])
+@pytest.mark.parametrize(
+    "thing",
+    [
+        OLD,
+        OLD.ip_addresses,
+        structure(SLIM, Heartbeat),
+        merge(OLD, structure(SLIM, Heartbeat), received_at=NOON),
+    ],
+)
 def test_contract_objects_are_immutable(thing: Any) -> None:
     with pytest.raises(FrozenInstanceError):
         thing.hostname = "changed"
