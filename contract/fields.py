@@ -319,7 +319,8 @@ def _interval(value: Any) -> float:
 
 def _number(value: Any) -> float:
     """The finite number as a float. Raises ValueError for a bool and for other types."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    # A tuple, because Python would make a union such as `int | float` anew for each number.
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise ValueError(value)
 

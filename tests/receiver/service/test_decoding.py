@@ -213,6 +213,16 @@ def test_reader_reads_a_digest_as_the_contract_does(kind: Kind, digest: str) -> 
     assert_same_outcome(kind, f'{{"server_id": "a", "tools_digest": {digest}}}'.encode())
 
 
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 1000, 1001])
+@pytest.mark.parametrize("last", ["last", "tool-0", "", "a" * 200, "a" * 201, "\x00", 5])
+def test_lists_of_names_are_read_as_the_contract_does_each_time(count: int, last: object) -> None:
+    names = [*(f"tool-{number}" for number in range(count)), last]
+    body = json.dumps({"server_id": "a", "capabilities": names}).encode()
+
+    for _ in range(2):
+        assert_same_outcome(Heartbeat, body)
+
+
 def test_tools_are_read_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
     body = f'{{"server_id": "a", "tools": [{SEARCH}, {FULL}], "tools_digest": "0a"}}'.encode()
     expected = loads(body, Registration)
