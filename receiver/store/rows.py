@@ -151,7 +151,7 @@ def read_rows(
     if not unsure:
         return rows
     changed = []
-    for server_id, revision in connection.execute(_REVISIONS, {"ids": unsure}):
+    for server_id, revision in dialect.found_by(connection, _REVISIONS, {"ids": unsure}):
         row = cache.get(server_id)
         if row is not None and row.revision == revision:
             rows[server_id] = row

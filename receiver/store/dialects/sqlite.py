@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Insert,
+    Select,
     Table,
     Update,
     bindparam,
@@ -122,6 +123,12 @@ class Sqlite:
         with _driver(connection) as driver:
             (self._version,) = driver.execute("PRAGMA data_version").fetchone()
         return before == self._version
+
+    def found_by(
+        self, connection: Connection, query: Select[Any], parameters: Mapping[str, Any]
+    ) -> Sequence[Sequence[Any]]:
+        # The way that SQLAlchemy goes: on SQLite, this is a query of rows that others have written.
+        return connection.execute(query, parameters).all()
 
     def insert_rows(
         self,
