@@ -100,7 +100,8 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
     outcomes: list[Applied | Refusal] = []
     used = _ProcessorTime()
     for each in incoming:
-        outcomes.append(batch.authorise(each) or batch.merge(each))
+        refusal = None if each.key is None else batch.refusal(each.key, each)
+        outcomes.append(refusal or batch.merge(each))
         if used.reaches(allowed() - batch.changed_rows * _SECONDS_PER_ROW):
             break
     return outcomes, batch.write(dialect, connection, ids)
@@ -182,11 +183,8 @@ class _Batch:
         self._toolsets: dict[int, int] = {}
         """By the id of a set of tool names that servers get, how many changed rows it counts as."""
 
-    def authorise(self, incoming: Incoming) -> Refusal | None:
-        """Why the key of a message may not write its server; None if it may, or there is no key."""
-        key = incoming.key
-        if key is None:
-            return None
+    def refusal(self, key: Key, incoming: Incoming) -> Refusal | None:
+        """Why the key of a message may not write its server; None if it may."""
         server_id = incoming.message.server_id
         row = self._row(server_id)
         if row is None:
@@ -385,17 +383,8 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
         after = evolve(after, conflict_since=after.last_seen)
     elif not repeats and after.conflict_since is not None:
         after = evolve(after, conflict_since=None)
-    # Not `row._replace`, which takes more than twice as long.
-    return Row(
-        record=after,
-        revision=row.revision + 1,
-        due_at=row.due_at,
-        owner=owner,
-        mark=row.mark,
-        repeats=repeats,
-        turns=row.turns,
-        catalogue=catalogue,
-    )
+    # By place: names take twice as long, and `row._replace` four times.
+    return Row(after, row.revision + 1, row.due_at, owner, row.mark, repeats, row.turns, catalogue)
 
 
 def _is_description_changed(before: Row, after: Row, message: Registration | Heartbeat) -> bool:
