@@ -407,6 +407,8 @@ class Reachable(NamedTuple):
     """
     The servers in a part of a list of addresses. Each server has one item in each of the two lists.
 
+    `next_after` is the `server_id` after which the next part begins; None if this is the last part.
+
     The items are structs of msgspec, because it takes several times as long to make named tuples or
     objects of attrs. They hold only texts, numbers and times, so they cannot be part of a reference
     cycle, and the garbage collector need not look at them (`gc=False`).
@@ -414,6 +416,7 @@ class Reachable(NamedTuple):
 
     whereabouts: list[Whereabouts]
     signs: list[SignsOfLife]
+    next_after: str | None
 
 
 @frozen(kw_only=True)

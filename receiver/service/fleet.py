@@ -360,8 +360,7 @@ class Fleet:
         self, render: Callable[[Reachable], T], matching: Filter, after: str | None
     ) -> tuple[T, str | None]:
         found = self._store.servers.reachable(matching, after=after, limit=_AT_ONCE)
-        is_last = len(found.whereabouts) < _AT_ONCE
-        return render(found), None if is_last else found.whereabouts[-1].server_id
+        return render(found), found.next_after
 
     def are_heard(self, signs: Sequence[SignsOfLife]) -> list[bool]:
         """

@@ -152,8 +152,7 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
     # As long as only clients on this machine are served, they may see loopback addresses.
     encoded = _encoder(found.endpoints, with_loopback=found.gate.is_for_this_machine)
     lapsed = found.mirror.keys.lapsed(found.clock())
-    # First "new", then "up": a server that becomes up meanwhile is listed twice, not left out.
-    states = matching.state or _ALIVE
+    wanted = matching if matching.state else evolve(matching, state=_ALIVE)
 
     def render(servers: Reachable) -> bytes:
         """
@@ -167,12 +166,11 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
             may_be = map(and_, may_be, found.fleet.are_heard(servers.signs))
         return b",".join(filter(None, map(encoded, compress(servers.whereabouts, may_be))))
 
-    for state in states:
-        wanted, after, is_last = evolve(matching, state=state), None, False
-        while not is_last:
-            part, after = await found.fleet.reachable(render, wanted, after=after)
-            yield part
-            is_last = after is None
+    part, after = await found.fleet.reachable(render, wanted, after=None)
+    yield part
+    while after is not None:
+        part, after = await found.fleet.reachable(render, wanted, after=after)
+        yield part
 
 
 @lru_cache(maxsize=2)

@@ -331,6 +331,20 @@ def test_long_list_of_targets_is_read_in_parts(
     assert whole.content == on_sqlite.get("/sd/prometheus").content
 
 
+def test_targets_of_all_states_are_sorted_by_server_id(
+    on_sqlite: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("c", "a", "e"):
+        on_sqlite.post("/heartbeat", json=messages.heartbeat(server_id=name))
+    for name in ("d", "b"):
+        on_sqlite.post("/register", json=messages.registration(server_id=name))
+
+    for most in (1, 2, 5, 6):
+        monkeypatch.setattr(fleet, "_AT_ONCE", most)
+        assert [*"abcde"] == ids(on_sqlite)
+        assert [*"bd"] == ids(on_sqlite, state="new")
+
+
 def test_silent_servers_are_no_targets(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/register", json=messages.registration(server_id="new"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="up"))
