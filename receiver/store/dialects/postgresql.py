@@ -195,7 +195,11 @@ class Postgresql:
         connection.execute(_LOCK_AS_WRITER)
 
     def lock_events(self, connection: Connection) -> None:
-        connection.execute(_LOCK_EVENTS)
+        # Once in a transaction: to ask again would take a round trip, and change nothing.
+        transaction = connection.get_transaction()
+        if connection.info.get(_LOCK_EVENTS) is not transaction:
+            connection.execute(_LOCK_EVENTS)
+            connection.info[_LOCK_EVENTS] = transaction
 
     def record_commit(self, connection: Connection, number: int) -> Identity:
         given = {"writer": self.writer, "batch": number}
@@ -352,7 +356,13 @@ def _converter(kind: TypeEngine[Any], dialect: SQLAlchemyDialect) -> Callable[[A
 
 def _fragment(value: Any) -> orjson.Fragment:
     """A value of JSON, with the text that the driver would give it: SQL compares such texts."""
-    return orjson.Fragment(dumps(value))
+    # Many servers have the same names of tools; other values are dictionaries and lists.
+    return _shared_fragment(value) if isinstance(value, tuple) else orjson.Fragment(dumps(value))
+
+
+@lru_cache(maxsize=64)
+def _shared_fragment(texts: tuple[str, ...]) -> orjson.Fragment:
+    return orjson.Fragment(dumps(texts))
 
 
 _MIGRATIONS_LOCK = 0x0D00_F1EE

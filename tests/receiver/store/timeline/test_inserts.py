@@ -1,17 +1,19 @@
 """An event is inserted in the transaction of its change."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import IntegrityError
 
 from contract import EventKind, Heartbeat
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_EVENTS, EventFilter
+from receiver.store import SqlStore
 from refused_inserts import allow_inserts, refuse_inserts
-from watched import Watched
+from watched import Watched, beats
 
 
 def test_every_change_in_a_batch_has_its_own_event(fleet: Watched) -> None:
@@ -101,6 +103,22 @@ def test_deletion_adds_an_event_and_keeps_the_older_ones(fleet: Watched) -> None
     last = fleet.store.events.page(ALL_EVENTS, before=None, limit=1).events[0]
     assert [("registered", "a"), ("deleted", "a")] == fleet.told(of="a", but=())
     assert (2, fleet.now) == (last.id, last.event.at)
+
+
+def test_numbering_of_events_is_locked_once_in_each_transaction(postgresql_url: str) -> None:
+    store = SqlStore(make_url(postgresql_url))
+    locks: list[str] = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        locks.extend(re.findall("pg_advisory_xact_lock", statement)[:1])
+
+    for server_id in ("a", "b"):
+        store.servers.apply(beats(server_id, database_uuid="one"))
+    event.remove(Engine, "before_cursor_execute", note)
+    store.close()
+
+    assert 2 == len(locks)
 
 
 def test_events_are_announced_once_after_their_commit(fleet: Watched) -> None:
