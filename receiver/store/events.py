@@ -23,7 +23,6 @@ from sqlalchemy import (
     delete,
     func,
     literal,
-    literal_column,
     select,
     type_coerce,
     union_all,
@@ -35,7 +34,7 @@ from receiver.domain.instants import instant, microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
 from receiver.store.dialects import Dialect
 from receiver.store.indexes.conditions import apply_conditions, conditions_of
-from receiver.store.tables import columns_of, events, servers
+from receiver.store.tables import columns_of, constant, events, servers
 from receiver.store.transactions import Transactions
 
 __all__ = [
@@ -113,7 +112,7 @@ class Events:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
-        self._stretch: tuple[object, Stretch] | None = None
+        self._stretch: _Recent | None = None
         self._kinds: tuple[object, Counter[EventKind]] | None = None
 
     def page(
@@ -161,13 +160,13 @@ class Events:
             if since is None:
                 query = _newest(connection, matching, before, _BRIEF).limit(limit + 1)
                 return _stretch(connection.execute(query).all(), limit)
-            asked = {"since": microseconds(since), "limit": limit + 1}
-            summary = (limit, *connection.execute(_SUMMARY, asked).one())
+            asked = {"since": microseconds(since)}
+            bounds = connection.execute(_BOUNDS, asked).one()
             last = self._stretch
-            if last is None or last[0] != summary:
-                rows = connection.execute(_RECENT, asked).all()
-                last = self._stretch = (limit, *_sum_up(rows)), _stretch(rows, limit)
-            return last[1]
+            if last is None or not last.is_still_of(bounds, limit):
+                rows = connection.execute(_RECENT, {**asked, "limit": limit + 1}).all()
+                last = self._stretch = _Recent(limit, bounds, rows)
+            return last.stretch
 
     def by_ids(self, ids: Collection[int], *, max_bytes: int) -> Mapping[int, RecordedEvent]:
         """
@@ -386,8 +385,7 @@ def _first_since(*sorting: ColumnElement[Any], lowered_by: int) -> ColumnElement
         select(events.c.id - lowered_by)
         .where(at >= bindparam("since", type_=BigInteger))
         .order_by(*sorting)
-        # No parameter: PostgreSQL would expect a tenth of the events, and plan each query anew.
-        .limit(literal_column("1", Integer))
+        .limit(constant(1))
     )
     return func.coalesce(first.scalar_subquery(), _NEVER)
 
@@ -453,16 +451,15 @@ _RECENT = (
 )
 """The query for the newest events since the instant `since`, at most `limit`, as `_BRIEF`."""
 
-_recent = _RECENT.with_only_columns(events.c.id, _at.label("at")).subquery()
-_SUMMARY = select(
-    func.count(), func.min(_recent.c.id), func.max(_recent.c.id), func.max(_recent.c.at)
-).select_from(_recent)
+_first = select(_at).where(_at >= bindparam("since", type_=BigInteger)).order_by(_at)
+_BOUNDS = select(
+    _first.limit(constant(1)).scalar_subquery().label("first_at"),
+    select(func.max(events.c.id)).scalar_subquery().label("last"),
+    select(func.max(_at)).scalar_subquery().label("last_at"),
+)
 """
-What tells whether the events of `_RECENT` are others than before.
-
-These are their number, the first and the last number of an event, and the latest time. An event
-never changes, except that the times that are in the future become those of the moment at which the
-clock was set back.
+The time of the first event since the instant `since`, the number of the last event of all, and the
+latest time of any.
 """
 
 _WHOLE: Sequence[ColumnElement[Any]] = columns_of(
@@ -474,8 +471,10 @@ _WHOLE: Sequence[ColumnElement[Any]] = columns_of(
 @cache
 def _last_of_each(kinds: frozenset[EventKind]) -> Select[Any]:
     """The query for a row with the times at which the last events of some kinds happened."""
-    last = select(events.c.at).order_by(events.c.id.desc()).limit(1)
-    return select(*(last.where(events.c.kind == kind).scalar_subquery() for kind in sorted(kinds)))
+    last = select(events.c.at).order_by(events.c.id.desc()).limit(constant(1))
+    # In the text of the query, so that PostgreSQL keeps a plan that knows which kinds are rare.
+    named = [literal(kind, events.c.kind.type, literal_execute=True) for kind in sorted(kinds)]
+    return select(*(last.where(events.c.kind == kind).scalar_subquery() for kind in named))
 
 
 def _since_alone(matching: EventFilter) -> datetime | None:
@@ -492,18 +491,43 @@ def _stretch(rows: Sequence[Any], limit: int) -> Stretch:
     return Stretch(briefs=briefs[:limit], following=following)
 
 
-def _sum_up(rows: Sequence[Any]) -> tuple[int | None, ...]:
-    """What `_SUMMARY` says of rows with `_BRIEF`."""
-    if not rows:
-        return 0, None, None, None
-    return len(rows), rows[-1][0], rows[0][0], max(at for _, at, *_ in rows)
+class _Recent:
+    """
+    The newest events since an instant, as they were read.
+
+    Args:
+        limit: How many events there are at most.
+        bounds: The row of `_BOUNDS` for the instant, which was read before the events.
+        rows: The rows of the events, and of one more if there are more.
+    """
+
+    def __init__(self, limit: int, bounds: Any, rows: Sequence[Any]) -> None:
+        self.stretch = _stretch(rows, limit)
+        self._limit = limit
+        self._bounds = bounds
+        self._first_at: Any = min((at for _, at, *_ in rows), default=None)
+
+    def is_still_of(self, bounds: Any, limit: int) -> bool:
+        """
+        Whether these events are the newest since another instant, too, for which `bounds` are.
+
+        An event never changes, except that the times that are in the future become those of the
+        moment at which the clock was set back; then the latest time of any becomes another one.
+        """
+        known = self._bounds
+        if (limit, bounds.last, bounds.last_at) != (self._limit, known.last, known.last_at):
+            return False
+        if self.stretch.following is None:  # these are all
+            return bool(bounds.first_at == self._first_at)
+        # None of these is too old, and there may be older ones as before.
+        return bounds.first_at is not None and bounds.first_at <= self._first_at
 
 
 _FIRST_AND_LAST = select(
     select(events.c.id)
     .where(events.c.at >= bindparam("since", type_=events.c.at.type))
     .order_by(events.c.at)
-    .limit(1)
+    .limit(constant(1))
     .scalar_subquery()
     .label("first"),
     select(func.max(events.c.id)).scalar_subquery().label("last"),

@@ -25,7 +25,7 @@ from contract import EventKind
 from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
 from receiver.store.events import ABOUT_FIRST_SINCE
-from receiver.store.tables import events, of_state, servers
+from receiver.store.tables import constant, events, of_state, servers
 
 __all__ = [
     "MOST_CHANGES",
@@ -147,7 +147,7 @@ def _chains(is_asked: ColumnElement[bool]) -> Select[Any]:
             type_coerce(older.c.last_seen, BigInteger) >= since,
         ),
     )
-    return select(found.union(before)).limit(_constant(_MOST_LOGS))
+    return select(found.union(before)).limit(constant(_MOST_LOGS))
 
 
 def _with_changes(is_asked: ColumnElement[bool]) -> Select[Any]:
@@ -161,21 +161,16 @@ def _with_changes(is_asked: ColumnElement[bool]) -> Select[Any]:
     logs = _chains(is_asked).cte("logs")
     first = select(ABOUT_FIRST_SINCE.label("id")).cte("first")
     begin = select(first.c.id).scalar_subquery()
-    most = select(_constant(MOST_CHANGES) // func.count()).select_from(logs)
+    most = select(constant(MOST_CHANGES) // func.count()).select_from(logs)
     of_log = select(_CHANGE.label("change")).where(events.c.server_id == logs.c.server_id, of_state)
     newest = of_log.order_by(events.c.id.desc()).correlate(logs)
     changes = newest.where(events.c.id >= begin).limit(most.scalar_subquery()).subquery()
-    last_before = newest.where(events.c.id < begin).limit(_constant(1))
+    last_before = newest.where(events.c.id < begin).limit(constant(1))
     return select(
         logs,
         select(func.aggregate_strings(changes.c.change, _SPACE)).scalar_subquery().label("changes"),
         last_before.scalar_subquery().label("last_before"),
     )
-
-
-def _constant(number: int) -> ColumnElement[int]:
-    """A number in the text of a query: each parameter would take a microsecond or two."""
-    return literal_column(str(number), BigInteger)
 
 
 _MOST_LOGS = 5000

@@ -37,6 +37,7 @@ from receiver.domain.queries import LISTED, Filter, Rank, index_text, ranks_want
 from receiver.store.tables import (
     among_these,
     annotations,
+    constant,
     facets,
     is_listed,
     keys,
@@ -222,11 +223,11 @@ def _of_ranks(ranks: Collection[Rank], *, hidden: bool) -> list[ColumnElement[bo
         return [false()]
     lowest, highest = min(ranks), max(ranks)
     if lowest == highest:
-        return [servers.c.rank == lowest.value]
+        return [servers.c.rank == constant(lowest)]
     column = _HIDDEN_RANK if hidden else servers.c.rank
-    found = [column >= lowest.value, column <= highest.value]
+    found = [column >= constant(lowest), column <= constant(highest)]
     if len({*ranks}) <= highest - lowest:
-        found.append(_HIDDEN_RANK.in_(sorted(rank.value for rank in ranks)))
+        found.append(_HIDDEN_RANK.in_([*map(constant, sorted(ranks))]))
     return found
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal,
     not_,
     select,
 )
@@ -29,6 +30,7 @@ from receiver.store.indexes.conditions import (
 )
 from receiver.store.tables import (
     among,
+    constant,
     facets,
     keys,
     offers_one_of,
@@ -168,7 +170,7 @@ def _often_of_all(ranks: frozenset[Rank], most: int) -> Select[Any]:
 def _often(conditions: Conditions, most: int) -> Select[Any]:
     """The query for the most frequent labels of the servers that meet conditions."""
     counted = apply_conditions(_LABELS, conditions, wide=True)
-    return counted.order_by(func.count().desc(), facets.c.value).limit(most)
+    return counted.order_by(func.count().desc(), facets.c.value).limit(constant(most))
 
 
 def _tools(connection: Connection, groups: Sequence[Alike]) -> Mapping[int, Sequence[str]]:
@@ -220,10 +222,12 @@ _HIDDEN = frozenset({Rank.NODE, Rank.SUPERSEDED})
 
 _DIGEST = "sha256:"  # what stands in the index for a label that begins like that
 
+# In the text of the query, so that PostgreSQL keeps a plan that knows how few labels there are.
+_is_label = facets.c.name == literal("label", Text, literal_execute=True)
 _LABELS = (
     select(facets.c.value, func.count().label("number"))
     .join(servers, servers.c.server_id == facets.c.server_id)
-    .where(facets.c.name == "label", not_(facets.c.value.startswith(_DIGEST)))
+    .where(_is_label, not_(facets.c.value.startswith(_DIGEST)))
     .group_by(facets.c.value)
 )
 """How many servers have each label."""

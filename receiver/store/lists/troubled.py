@@ -1,6 +1,7 @@
 """The SQL that finds the servers with which something may be wrong."""
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Integer, Select, bindparam, func, select, text, union
@@ -8,14 +9,14 @@ from sqlalchemy import Connection, Integer, Select, bindparam, func, select, tex
 from contract import State
 from receiver.domain.grouping.problems import Troubled
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, is_in_state, is_listed, servers
+from receiver.store.tables import among, constant, is_in_state, is_listed, servers
 
-__all__ = ["TROUBLED", "numbers_owned", "troubled", "troubled_after"]
+__all__ = ["numbers_owned", "troubled", "troubled_after", "troubled_query"]
 
 
 def troubled(
     connection: Connection, cache: RowCache, known: Mapping[str, Troubled], *, limit: int
-) -> list[Troubled]:
+) -> list[Troubled] | None:
     """
     Servers with which something may be wrong: at most `limit`, those whose state changed last.
 
@@ -29,21 +30,22 @@ def troubled(
         known: What an earlier call has returned, by `server_id`; a record whose revision is still
             the same is taken from it, and not read again.
         limit: How many servers are returned at most.
+
+    Returns None if a server was changed or deleted between the two queries, which happens in no
+    transaction that sees one moment.
     """
-    found = connection.execute(TROUBLED, {"limit": limit}).all()
+    found = connection.execute(troubled_query(limit)).all()
     unknown = [
         (server_id, revision)
         for server_id, revision, _ in found
         if server_id not in known or known[server_id].revision != revision
     ]
     read = {record.server_id: record for record in records_of(connection, unknown, cache)}
+    if len(read) < len(unknown):
+        return None
     same = {server_id: known[server_id].record for server_id, _, _ in found if server_id in known}
     records = {**same, **read}
-    return [
-        Troubled(records[server_id], revision, owner)
-        for server_id, revision, owner in found
-        if server_id in records
-    ]
+    return [Troubled(records[server_id], revision, owner) for server_id, revision, owner in found]
 
 
 def troubled_after(
@@ -104,15 +106,19 @@ _AFTER = (
     .order_by(servers.c.server_id)
     .limit(bindparam("limit", type_=Integer))
 )
-TROUBLED = (
-    select(servers.c.server_id, servers.c.revision, servers.c.owner)
-    .where(servers.c.server_id.in_(select(_ids.c.server_id)))
-    .order_by(servers.c.state_since.desc(), servers.c.server_id)
-    .limit(bindparam("limit", type_=Integer))
-)
-"""
-The query for the servers that are late or down, flap, or have a twin or a conflict.
 
-Some of those that flap, or have a twin or a conflict, may be nodes: another server of the same
-database stands for them in lists.
-"""
+
+@lru_cache
+def troubled_query(limit: int) -> Select[Any]:
+    """
+    The query for the servers that are late or down, flap, or have a twin or a conflict.
+
+    Some of those that flap, or have a twin or a conflict, may be nodes: another server of the same
+    database stands for them in lists.
+    """
+    return (
+        select(servers.c.server_id, servers.c.revision, servers.c.owner)
+        .where(servers.c.server_id.in_(select(_ids.c.server_id)))
+        .order_by(servers.c.state_since.desc(), servers.c.server_id)
+        .limit(constant(limit))
+    )

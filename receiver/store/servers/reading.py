@@ -207,8 +207,11 @@ class ReadServers:
                 changed since are taken from it, and not read again.
             limit: How many servers are returned at most.
         """
-        with self._transactions.read() as connection:
-            return troubled(connection, self._cache, known, limit=limit)
+        found = self._read_unchanged(
+            lambda connection: troubled(connection, self._cache, known, limit=limit)
+        )
+        assert found is not None  # at the latest in a transaction, which sees one moment
+        return found
 
     def reachable(self, matching: Filter, *, after: str | None, limit: int) -> Reachable:
         """

@@ -1,6 +1,6 @@
 """The tables, the column types that store Python values, and conditions of several queries."""
 
-from receiver.store.tables.columns import Key, Member, Moment, columns_of, metadata
+from receiver.store.tables.columns import Key, Member, Moment, columns_of, constant, metadata
 from receiver.store.tables.events import events, of_state, tombstones
 from receiver.store.tables.indexes import (
     INDEXED_FIELDS,
@@ -50,6 +50,7 @@ __all__ = [
     "catalogues",
     "columns_of",
     "commits",
+    "constant",
     "count_of_lapsed_keys",
     "events",
     "facets",

@@ -14,12 +14,22 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    literal_column,
 )
 
 from contract import structure, unstructure
 from receiver.domain.instants import instant, microseconds
 
-__all__ = ["Json", "Key", "Member", "Moment", "columns_of", "has_arrays", "metadata"]
+__all__ = [
+    "Json",
+    "Key",
+    "Member",
+    "Moment",
+    "columns_of",
+    "constant",
+    "has_arrays",
+    "metadata",
+]
 
 
 class Moment(TypeDecorator[datetime]):
@@ -91,6 +101,18 @@ def columns_of(
             values.
     """
     return [others[each].label(each) if each in others else table.c[each] for each in names]
+
+
+def constant(number: int) -> ColumnElement[int]:
+    """
+    A number that stands in the text of a query.
+
+    PostgreSQL keeps the plan of a query that is executed again and again if it takes the plan for
+    as good as one for the parameters at hand. It does not if a limit is a parameter: it expects
+    that a tenth of all rows is wanted, and plans each time anew, which takes longer than to read a
+    few rows.
+    """
+    return literal_column(str(int(number)), BigInteger)
 
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")

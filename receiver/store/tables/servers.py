@@ -16,7 +16,7 @@ from sqlalchemy import (
 
 from contract import IpAddresses, State
 from receiver.domain.queries import ranks_of
-from receiver.store.tables.columns import Json, Key, Member, Moment, metadata
+from receiver.store.tables.columns import Json, Key, Member, Moment, constant, metadata
 
 __all__ = ["DUE_COLUMNS", "HEARTBEAT_COLUMNS", "is_in_state", "is_listed", "servers"]
 
@@ -134,7 +134,7 @@ def is_in_state(*states: State) -> ColumnElement[bool]:
     An index finds the servers by their rank, which follows from that.
     """
     ranks = ranks_of(state.value for state in states)
-    return servers.c.rank.in_(sorted(rank.value for rank in ranks))
+    return servers.c.rank.in_([*map(constant, sorted(ranks))])
 
 
 Index(

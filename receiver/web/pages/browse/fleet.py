@@ -1,5 +1,6 @@
 """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
 
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -29,7 +30,7 @@ from receiver.web.pages.rendering import (
     FILES,
     PageRoute,
     Versioned,
-    answer_from_thread,
+    answer,
     redirect,
 )
 from receiver.web.pages.sizes import SHOWN_LABELS, SHOWN_NODES, fitting_servers
@@ -52,10 +53,17 @@ async def fleet_page(request: Request) -> Response:
     view = ListView.of(request)
     found = services(request)
     troubles = await found.troubles.find() if view.is_first_page else None
-    read = await found.calls.read(_read, request, view, troubles)
-    now = found.fleet.now()
+    # Rendered in the thread that has read, since each way to a thread and back takes time.
+    shown, now = await found.calls.read(_shown, request, view, troubles)
+    note_look(request, shown, now)
+    return shown
 
-    shown = await answer_from_thread(
+
+def _shown(request: Request, view: ListView, troubles: Found | None) -> tuple[Response, datetime]:
+    """Read and render the page; returns it, and the time that it is of. Blocks as `_read` does."""
+    read = _read(request, view, troubles)
+    now = services(request).fleet.now()
+    shown = answer(
         request,
         "fleet.html",
         status=400 if view.error else 200,
@@ -73,8 +81,7 @@ async def fleet_page(request: Request) -> Response:
         base_url=str(request.base_url).rstrip("/"),
         asks_for_keys=visitor(request).key is not None,
     )
-    note_look(request, shown, now)
-    return shown
+    return shown, now
 
 
 def _read(request: Request, view: ListView, troubles: Found | None) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from datetime import timedelta
 
 from attrs import evolve
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from contract import EventKind, Heartbeat
 from keyring import made
 from receiver.domain.grouping.timeline import Stretch
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_EVENTS
+from receiver.store import SqlStore
 from watched import Watched
 
 
@@ -59,6 +60,23 @@ def test_record_of_the_same_revision_is_not_read_again(fleet: Watched) -> None:
 
     assert found["a"].record is known["a"].record
     assert found["b"].record == fleet.record("b") != known["b"].record
+
+
+def test_troubled_servers_are_read_again_if_one_is_deleted_meanwhile(
+    fleet: Watched, other: SqlStore
+) -> None:
+    fleet.beat("a", "b")
+    fleet.go_on(400)
+
+    @event.listens_for(Engine, "after_cursor_execute", once=True)
+    def delete(*_: object) -> None:
+        fleet.store.servers.delete("a", fleet.now)
+
+    # The other store has no rows in memory, so that it needs a second query for the records.
+    found = [each.record.server_id for each in other.servers.troubled({}, limit=9)]
+
+    # Of one moment, before or after that.
+    assert found in (["a", "b"], ["b"])
 
 
 def test_listed_servers_of_keys_are_counted(fleet: Watched) -> None:
@@ -119,6 +137,25 @@ def test_recent_events_are_read_again_when_they_have_changed(fleet: Watched) -> 
     assert fleet.now - timedelta(seconds=30) == found().briefs[0].at
     fleet.store.events.trim(fleet.now - timedelta(seconds=30))
     assert 1 == len(found().briefs)
+
+
+def test_recent_events_are_those_since_another_time(fleet: Watched) -> None:
+    """As they are for somebody who looks later, and for somebody else who has looked before."""
+    events = fleet.store.events
+    begin = fleet.now
+    for host in ("one", "two", "three", "four"):
+        fleet.beat("a", hostname=host)
+        fleet.clock.advance(60)
+    minute = timedelta(minutes=1)
+
+    for limit in (2, 3, 9):
+        for minutes in (0, 1, 2, 1, 3, 4, 2, 0, 9):
+            since = evolve(ALL_EVENTS, since=begin + minutes * minute)
+            page = events.page(since, before=None, limit=limit)
+            stretch = events.stretch(since, limit=limit)
+
+            assert [each.id for each in page.events] == [each.id for each in stretch.briefs]
+            assert (page.next_before is not None) == (stretch.following is not None)
 
 
 def test_events_are_counted_by_their_details(fleet: Watched) -> None:
