@@ -58,6 +58,8 @@ class Careful(TakesPosts):
             begins with the first byte of the request; for the first request, with the connection.
             A connection may be closed up to an eighth of this time later.
         write_timeout_seconds: How long a client may read nothing of an answer that is being sent.
+        timeout_keep_alive: How long a connection may be idle after an answer, in seconds. It may be
+            closed some seconds later.
         max_connections: Returns how many connections a process may have. When there are more, some
             of those that are idle are closed: those that have been so for longest.
     """
@@ -87,6 +89,8 @@ class Careful(TakesPosts):
         """Size of the write buffer at the last check."""
         self._drained_at = 0.0
         """Loop time of the last check at which the write buffer was empty or had shrunk."""
+        self._answered_at: float | None = None
+        """Loop time of the last answer; None if a request has begun to arrive since then."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # uvicorn's
         super().connection_made(transport)
@@ -100,6 +104,7 @@ class Careful(TakesPosts):
     def data_received(self, data: bytes) -> None:
         self._bytes += len(data)
         self._data = data
+        self._answered_at = None
         _data_received(self, data)
         while self._again:  # a loop, no recursion: one read may hold thousands of requests
             self._data, self._again = self._again, b""
@@ -146,6 +151,18 @@ class Careful(TakesPosts):
     def on_message_complete(self) -> None:
         if not self._asks_for_upgrade:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Do what uvicorn does, but without a timer for each answer, which takes 1 µs."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self._answered_at = self.loop.time()
 
     def _should_upgrade(self) -> bool:
         return False
@@ -249,6 +266,10 @@ class Careful(TakesPosts):
         if now - self._drained_at > self.write_timeout_seconds:
             self.transport.abort()
         elif (
+            self._answered_at is not None and now - self._answered_at > self.timeout_keep_alive
+        ):
+            self.transport.close()
+        elif (
             self._waiting_since is not None
             and now - self._waiting_since > self.head_timeout_seconds
             and not self.transport.is_closing()
@@ -289,11 +310,9 @@ class Careful(TakesPosts):
     @property
     def idle_since(self) -> float:
         """Loop time at which the connection became idle; to be read only if `is_idle` is true."""
-        if self._waiting_since is not None:
-            return self._waiting_since
-        timer = self.timeout_keep_alive_task
-        assert timer is not None  # uvicorn sets it when it has answered a request
-        return timer.when() - self.timeout_keep_alive
+        since = self._answered_at if self._waiting_since is None else self._waiting_since
+        assert since is not None  # for a request, or since the answer to one
+        return since
 
 
 def _speak_without_chunks(cycle: RequestResponseCycle) -> None:

@@ -1,7 +1,8 @@
 """The answers to registrations and heartbeats, and their descriptions for the OpenAPI document."""
 
+from typing import Any
+
 from contract import (
-    HeartbeatAnswer,
     InvalidMessage,
     Problem,
     RegistrationAnswer,
@@ -99,16 +100,20 @@ def _applied(outcome: Outcome) -> Applied:
     return only
 
 
-def _counted(applied: Applied, waited_seconds: float) -> object:
+def _counted(applied: Applied, waited_seconds: float) -> dict[str, Any]:
+    """A `HeartbeatAnswer` as JSON; made directly, since the class takes four times as long."""
     record = applied.record
-    answer = HeartbeatAnswer(
-        status="ok",
-        server_id=record.server_id,
-        heartbeat_count=record.heartbeat_count,
-        wants=(Want.REGISTRATION.value,) if applied.lacks_tools else None,
-        next_heartbeat_seconds=applied.next_heartbeat_seconds(waited_seconds),
-    )
-    return unstructure(answer)
+    counted: dict[str, Any] = {
+        "status": "ok",
+        "server_id": record.server_id,
+        "heartbeat_count": record.heartbeat_count,
+    }
+    if applied.lacks_tools:
+        counted["wants"] = [Want.REGISTRATION.value]
+    pause = applied.next_heartbeat_seconds(waited_seconds)
+    if pause is not None:
+        counted["next_heartbeat_seconds"] = pause
+    return counted
 
 
 def _result(of: Applied | Exception, waited_seconds: float) -> object:

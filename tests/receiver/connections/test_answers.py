@@ -28,6 +28,7 @@ def test_uvicorn_has_the_internals_that_the_protocol_uses() -> None:
         HttpToolsProtocol.connection_made,
         HttpToolsProtocol.data_received,
         HttpToolsProtocol.on_headers_complete,
+        HttpToolsProtocol.on_response_complete,
         HttpToolsProtocol.send_400_response,
     ]
     assert {name for each in overridden for name in [each.__name__]} <= {*vars(HttpToolsProtocol)}
@@ -36,7 +37,7 @@ def test_uvicorn_has_the_internals_that_the_protocol_uses() -> None:
     assert {"more_body", "response_complete", "response_started", "expected_content_length"} <= {
         *vars(protocol.cycle)
     }
-    assert {"url", "connections", "timeout_keep_alive_task", "timeout_keep_alive"} <= {
+    assert {"url", "connections", "pipeline", "flow", "timeout_keep_alive"} <= {
         *vars(protocol)
     }
 

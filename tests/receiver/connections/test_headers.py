@@ -142,7 +142,7 @@ def test_connection_without_a_request_is_closed_without_an_answer(
             for _ in range(3):
                 raw.sendall(said)
                 wait_until_read(port)
-        timer.advance(0.3125)
+        timer.advance(1.25)
         answers += rest(raw)
 
     assert (1 if first else 0) == answers.count(b"HTTP/1.1 ")
