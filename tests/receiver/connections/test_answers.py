@@ -37,9 +37,7 @@ def test_uvicorn_has_the_internals_that_the_protocol_uses() -> None:
     assert {"more_body", "response_complete", "response_started", "expected_content_length"} <= {
         *vars(protocol.cycle)
     }
-    assert {"url", "connections", "pipeline", "flow", "timeout_keep_alive"} <= {
-        *vars(protocol)
-    }
+    assert {"url", "connections", "pipeline", "flow", "timeout_keep_alive"} <= {*vars(protocol)}
 
 
 class Recorder(asyncio.Transport):

@@ -148,6 +148,19 @@ def test_connection_without_a_request_is_closed_without_an_answer(
     assert (1 if first else 0) == answers.count(b"HTTP/1.1 ")
 
 
+def test_connection_is_kept_for_a_while_after_an_answer() -> None:
+    timer = Timer()
+    with served(timed(timer), timeout_keep_alive=1) as port, connected(port) as raw:
+        for _ in range(2):
+            raw.sendall(GET)
+            answered(raw)
+            timer.advance(0.875)
+            assert is_open(raw)
+        timer.advance(0.25)
+
+        assert b"" == rest(raw)
+
+
 def test_invalid_http_is_refused_with_a_problem(port: int) -> None:
     answer = talk(port, b"what?\r\n\r\n")
 
