@@ -56,7 +56,7 @@ def merge(
     after.uptime_seconds = _last(old.uptime_seconds, new.uptime_seconds)
     after.last_seen = now
     after.heartbeat_count += 1
-    if not old.state is not state or old.superseded_by:
+    if old.state is not state or old.superseded_by:
         after.state = state
         after.state_since = now
         after.superseded_by = None
