@@ -14,7 +14,7 @@ from contract.codec import dumps, loads, parse, structure, unstructure
 from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
 from contract.events import Event, EventKind, changes, tool_changes
 from contract.fields import MOST_TOOLS
-from contract.merging import merge, register
+from contract.merging import MOVING, merge, register, repeats
 from contract.messages import FAREWELL, Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord, State
 from contract.schema import json_schema
@@ -25,6 +25,7 @@ __all__ = [
     "DEFAULT_INTERVAL_SECONDS",
     "FAREWELL",
     "MOST_TOOLS",
+    "MOVING",
     "Event",
     "EventKind",
     "FleetError",
@@ -55,6 +56,7 @@ __all__ = [
     "parse",
     "patience",
     "register",
+    "repeats",
     "shortened",
     "structure",
     "tool_changes",

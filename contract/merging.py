@@ -12,7 +12,7 @@ from contract.messages import FAREWELL, Heartbeat, Registration, View
 from contract.record import ServerRecord, State, draft_of, finished
 from contract.tools import tools_digest
 
-__all__ = ["merge", "register"]
+__all__ = ["MOVING", "merge", "register", "repeats"]
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def merge(
 
     after = draft_of(old)
     # Most heartbeats repeat what the record says, and then one comparison is enough.
-    if _described(new) != _described(old):
+    if not repeats(old, new):
         for name in _DESCRIPTION:
             if (value := getattr(new, name)) is not None:
                 setattr(after, name, _last(getattr(old, name), value))
@@ -100,6 +100,16 @@ def register(
     )
 
 
+def repeats(record: ServerRecord, heartbeat: Heartbeat) -> bool:
+    """
+    Whether a heartbeat describes its server as the record does, field by field.
+
+    This looks at all fields but those of `MOVING`, which differ from heartbeat to heartbeat. Most
+    heartbeats repeat the record.
+    """
+    return _described(heartbeat) == _described(record)
+
+
 def _last(old: T | None, new: T | None) -> T | None:
     """
     The new value of a field, or the old one if the new one is None or equal.
@@ -128,6 +138,8 @@ def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> S
 _LEFT = State.LEFT
 _UP = State.UP  # an attribute look-up on the enum costs as much as merging three fields
 _VIEW = [field.name for field in fields(View)]
-_MOVING = {"server_id", "sequence", "timestamp", "uptime_seconds"}
-_DESCRIPTION = [field.name for field in fields(Heartbeat) if field.name not in _MOVING]
+MOVING = frozenset({"server_id", "sequence", "timestamp", "uptime_seconds"})
+"""The fields of a heartbeat that do not describe its server."""
+
+_DESCRIPTION = [field.name for field in fields(Heartbeat) if field.name not in MOVING]
 _described = attrgetter(*_DESCRIPTION)

@@ -194,6 +194,7 @@ async def _services(
         group_commit = GroupCommit(
             metrics.timed(partial(store.servers.apply, allowed=allowance)),
             limits,
+            known=store.servers.known,
             allowance=allowance,
             max_waiting_bytes=tuning.max_waiting_bytes,
         )

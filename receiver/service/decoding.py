@@ -15,13 +15,16 @@ import msgspec
 from attrs import fields, has
 
 from contract import (
+    MOVING,
     Heartbeat,
     InvalidMessage,
     MalformedJSON,
     Problem,
     Registration,
+    ServerRecord,
     loads,
     parse,
+    repeats,
 )
 from contract.fields import (
     BROKEN,
@@ -42,9 +45,12 @@ __all__ = [
     "MAX_MESSAGE_BYTES",
     "MAX_REGISTRATION_BYTES",
     "Items",
+    "Known",
     "Messages",
     "Reader",
     "decode",
+    "decode_batch",
+    "nothing_known",
 ]
 
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -60,6 +66,19 @@ _SHORT = 64
 _NOT_PLAIN = (msgspec.MsgspecError, RecursionError, *BROKEN)
 Check = Callable[[Any], object]
 
+Known = Callable[[str], ServerRecord | None]
+"""
+A function that returns a record of the server with an id if one is at hand, even an old one.
+
+A heartbeat mostly repeats the record of its server. As the values of a record were checked when
+they came, they need not be checked again.
+"""
+
+
+def nothing_known(_: str) -> ServerRecord | None:
+    """No record is at hand, so that each field of each heartbeat is checked."""
+    return None
+
 
 class Messages(Protocol):
     """The messages of a body, where an InvalidMessage stands for each invalid item of a batch."""
@@ -71,12 +90,14 @@ class Messages(Protocol):
         """The messages in the order of the body; each is decoded when the iterator reaches it."""
 
 
-def decode(kind: BodyKind, body: bytes) -> Heartbeat | Registration:
+def decode(kind: BodyKind, body: bytes, known: Known = nothing_known) -> Heartbeat | Registration:
     """Decode a body that is one message of this kind. Raises MalformedJSON and InvalidMessage."""
-    return _heartbeats.read(body) if kind is BodyKind.HEARTBEAT else _registrations.read(body)
+    if kind is BodyKind.HEARTBEAT:
+        return _heartbeats.read(body, known)
+    return _registrations.read(body)
 
 
-def decode_batch(body: bytes) -> Generator[None, None, Messages]:
+def decode_batch(body: bytes, known: Known = nothing_known) -> Generator[None, None, Messages]:
     """
     Decode a list of heartbeats; an invalid item becomes an InvalidMessage.
 
@@ -85,7 +106,9 @@ def decode_batch(body: bytes) -> Generator[None, None, Messages]:
     do something else in between. Raises MalformedJSON or InvalidMessage when the body as a whole is
     refused, because it is no list or has more than 1,000 items.
     """
-    return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES)
+    return _heartbeats.read_list(
+        body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES, known=known
+    )
 
 
 class Reader(Generic[T]):
@@ -101,18 +124,22 @@ class Reader(Generic[T]):
         self._name = kind.__name__.lower()
         self._decode = msgspec.json.Decoder(kind).decode
         self._check = _all_of(kind)
+        # Of two equal times, one may be written with another offset, and must be refused here.
+        self._check_moving = _all_of(
+            kind, lambda name, type_: name in MOVING or rule_of(type_) is rule_of(Moment)
+        )
 
-    def read(self, body: bytes) -> T:
+    def read(self, body: bytes, known: Known = nothing_known) -> T:
         """Decode a single message. Raises MalformedJSON and InvalidMessage."""
         if not _may_hold_nul(body) and _is_utf8(body):
             try:
-                return self._quickly(body)
+                return self._quickly(body, known)
             except _NOT_PLAIN:
                 pass
         return loads(body, self._kind)
 
     def read_list(
-        self, body: bytes, *, at_most: int, longest: int
+        self, body: bytes, *, at_most: int, longest: int, known: Known = nothing_known
     ) -> "Generator[None, None, Items[T]]":
         """
         Decode a list of messages; an item that is invalid or too long becomes an InvalidMessage.
@@ -126,6 +153,7 @@ class Reader(Generic[T]):
             body: A list in JSON.
             at_most: How many items the list may have.
             longest: How many bytes an item may have.
+            known: Returns records that heartbeats may repeat.
         """
         items, is_valid = yield from self._items(body)
         if len(items) > at_most:
@@ -136,7 +164,7 @@ class Reader(Generic[T]):
         def read(item: bytes | msgspec.Raw) -> T | InvalidMessage:
             if len(item) > longest:
                 return InvalidMessage([Problem("", f"has more than {longest} bytes")])
-            return self._message_or_error(item, may_be_plain=may_be_plain)
+            return self._message_or_error(item, known, may_be_plain=may_be_plain)
 
         return Items(items, read)
 
@@ -155,18 +183,23 @@ class Reader(Generic[T]):
             raise InvalidMessage([Problem("", f"expected a list of {self._name}s")])
         return items, False
 
-    def _quickly(self, body: bytes | msgspec.Raw) -> T:
+    def _quickly(self, body: bytes | msgspec.Raw, known: Known) -> T:
         """Decode with msgspec. Raises an error of `_NOT_PLAIN` if the message may be invalid."""
         message = self._decode(body)
+        if isinstance(message, Heartbeat):
+            record = known(message.server_id)
+            if record is not None and repeats(record, message):
+                self._check_moving(message)
+                return message
         self._check(message)
         return message
 
     def _message_or_error(
-        self, item: bytes | msgspec.Raw, *, may_be_plain: bool
+        self, item: bytes | msgspec.Raw, known: Known, *, may_be_plain: bool
     ) -> T | InvalidMessage:
         if may_be_plain:
             try:
-                return self._quickly(item)
+                return self._quickly(item, known)
             except _NOT_PLAIN:
                 pass
         text = bytes(item)
@@ -306,8 +339,10 @@ def _known_names(check: Check) -> Check:
     return check_names
 
 
-def _all_of(kind: Any) -> Check:
-    checks = [(each.name, _check_of(present_type(each.type))) for each in fields(kind)]
+def _all_of(kind: Any, is_checked: Callable[[str, Any], bool] = lambda *_: True) -> Check:
+    """A check of those fields of a class whose name and type satisfy `is_checked`."""
+    types = [(each.name, present_type(each.type)) for each in fields(kind)]
+    checks = [(name, _check_of(type_)) for name, type_ in types if is_checked(name, type_)]
     relevant = [(name, check) for name, check in checks if check is not None]
 
     def check_all(instance: Any) -> None:

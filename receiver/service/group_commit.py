@@ -21,6 +21,7 @@ from contract import FleetError
 from receiver.domain.errors import Overloaded, StoreUnavailable
 from receiver.domain.outcomes import Outcome
 from receiver.domain.rate_limits import RateLimits
+from receiver.service.decoding import Known, nothing_known
 from receiver.service.ingest import MOST_MESSAGES, Apply, Body, QueueName, Submission, ingest
 
 __all__ = ["Allowance", "Done", "GroupCommit"]
@@ -105,6 +106,7 @@ class GroupCommit:
         apply: Merges messages in one transaction; blocks until it is committed. It may leave the
             last messages to the next transaction, so that those of other keys need not wait long.
         limits: The rate limits of keys.
+        known: Returns records whose values need not be checked again when heartbeats repeat them.
         allowance: The limit for the length of a transaction, which `apply` must respect. This
             object sets its `is_hurried`.
         max_waiting_bytes: How many bytes may wait to be written. When a further body exceeds this,
@@ -121,13 +123,14 @@ class GroupCommit:
         apply: Apply,
         limits: RateLimits,
         *,
+        known: Known = nothing_known,
         allowance: Allowance | None = None,
         max_waiting_bytes: int = 16 * _MIB,
         max_batch_bytes: int = 256 * _KIB,
         patience: float = 4.0,
         reading_seconds: float = 0.03,
     ) -> None:
-        self._ingest = partial(ingest, apply, limits)
+        self._ingest = partial(ingest, apply, limits, known=known)
         self._allowance = Allowance() if allowance is None else allowance
         self._reading_seconds = reading_seconds
         self._writing: set[QueueName] = set()

@@ -11,7 +11,7 @@ from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.domain.rate_limits import RateLimits
-from receiver.service.decoding import Messages, decode, decode_batch
+from receiver.service.decoding import Known, Messages, decode, decode_batch, nothing_known
 
 __all__ = ["MOST_MESSAGES", "Apply", "Body", "QueueName", "Submission", "ingest"]
 
@@ -115,7 +115,7 @@ class Body:
         else:
             self.error = error
 
-    def open(self, limits: "_Limits") -> bool:
+    def open(self, limits: "_Limits", known: Known) -> bool:
         """
         Find out how many messages the body has, and whether the rate limit of its key allows them.
 
@@ -125,7 +125,7 @@ class Body:
         if self._count is not None:
             return True
         try:
-            messages = self._messages()
+            messages = self._messages(known)
         except FleetError as error:
             # The frames of the traceback would keep all bodies in memory, in a reference cycle.
             error.__traceback__ = error.__cause__ = error.__context__ = None
@@ -139,13 +139,13 @@ class Body:
         self._charge(self._count, limits)
         return True
 
-    def _messages(self) -> Messages | None:
+    def _messages(self, known: Known) -> Messages | None:
         """Decode a single message, or go on with a batch; return None while that takes longer."""
         kind, body = self.submission.kind, self.submission.body
         if kind is not BodyKind.HEARTBEATS:
-            return (decode(kind, body),)
+            return (decode(kind, body, known),)
         if self._opening is None:
-            self._opening = decode_batch(body)
+            self._opening = decode_batch(body, known)
         try:
             next(self._opening)
         except StopIteration as end:
@@ -162,13 +162,14 @@ class Body:
                 self.error = refusal
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - all but what it works with by name
     apply: Apply,
     limits: RateLimits,
     bodies: Iterable[Body],
     *,
     reading_seconds: float,
     most_messages: int = MOST_MESSAGES,
+    known: Known = nothing_known,
 ) -> int:
     """
     Decode messages of bodies, and let `apply` merge and commit them together.
@@ -179,6 +180,8 @@ def ingest(
     The queues of the bodies take turns: first comes the first message of each queue, then the
     second one of each, and so on. The messages that cannot be decoded within `reading_seconds`,
     those after the first `most_messages`, and those that `apply` leaves are for the next call.
+
+    `known` returns records whose values need not be checked again when heartbeats repeat them.
 
     Returns the `most_messages` for the next call: not many more than `apply` has merged, because
     `apply` looks up the servers of all messages that it gets. Raises the errors of `apply`; then
@@ -191,7 +194,7 @@ def ingest(
     taken: list[tuple[Body, _Message]] = []
     written = 0
     try:
-        taken.extend(_take(bodies, _Limits(limits), reading_seconds, most_messages))
+        taken.extend(_take(bodies, _Limits(limits), known, reading_seconds, most_messages))
         incoming = [
             Incoming(message, body.submission.received_at, body.submission.key)
             for body, message in taken
@@ -215,7 +218,11 @@ def ingest(
 
 
 def _take(
-    bodies: Iterable[Body], limits: "_Limits", reading_seconds: float, most_messages: int
+    bodies: Iterable[Body],
+    limits: "_Limits",
+    known: Known,
+    reading_seconds: float,
+    most_messages: int,
 ) -> Iterator[tuple[Body, _Message]]:
     """Take the messages for a transaction."""
     queues: dict[QueueName, list[Body]] = {}
@@ -224,7 +231,7 @@ def _take(
         queues.setdefault(body.queue, []).append(body)
     count = 0
     until = perf_counter() + reading_seconds
-    for body, message in _in_turn([_of_queue(each, limits) for each in queues.values()]):
+    for body, message in _in_turn([_of_queue(each, limits, known) for each in queues.values()]):
         if message is not None:
             count += 1
             yield body, message
@@ -232,7 +239,9 @@ def _take(
             break
 
 
-def _of_queue(bodies: Iterable[Body], limits: "_Limits") -> Iterator[tuple[Body, _Message | None]]:
+def _of_queue(
+    bodies: Iterable[Body], limits: "_Limits", known: Known
+) -> Iterator[tuple[Body, _Message | None]]:
     """
     Take the messages of bodies in their order; None stands for work on a body that gave none.
 
@@ -244,7 +253,7 @@ def _of_queue(bodies: Iterable[Body], limits: "_Limits") -> Iterator[tuple[Body,
             while body.decoded:
                 yield body, body.decoded.popleft()
             return
-        while not body.open(limits):
+        while not body.open(limits, known):
             body.has_advanced = True
             yield body, None
         if body.error is not None:

@@ -7,7 +7,7 @@ from math import inf
 
 from sqlalchemy import Connection, select
 
-from contract import State
+from contract import ServerRecord, State
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.outcomes import Applied, Incoming
@@ -70,6 +70,16 @@ class Servers(ReadServers, Committing):
         self._silenced: set[str] = set()
         self._muted: set[str] = set()
         self._refused = RefusedWrites()
+
+    def known(self, server_id: str) -> ServerRecord | None:
+        """
+        The record of a server that is cached, which may be an old one; None if none is cached.
+
+        This takes no lock, so that it may be called for each heartbeat: the worst that a write in
+        another thread does to it is to hide a record that is cached.
+        """
+        row = self._cache.get(server_id)
+        return None if row is None else row.record
 
     def apply(
         self, incoming: Sequence[Incoming], *, allowed: Callable[[], float] = lambda: inf

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Generator
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from time import process_time
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from contract import (
     Problem,
     Registration,
     loads,
+    merge,
     parse,
     structure,
 )
@@ -27,6 +28,7 @@ from receiver.service.decoding import MAX_BATCH_BYTES, Items, Reader
 from receiver.service.json_items import cut, is_too_deep
 from strategies import (
     almost_valid,
+    almost_values,
     bodies,
     built_once,
     share_of_examples,
@@ -91,6 +93,76 @@ def typed(value: Any) -> object:
 @given(data=st.data())
 def test_reader_reads_as_the_contract_does(kind: Kind, data: st.DataObject) -> None:
     assert_same_outcome(kind, data.draw(bodies(kind)))
+
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+WIRE_NAMES = [field.name for field in fields(Heartbeat)]
+
+
+def assert_known_record_changes_nothing(said: dict[str, Any], next_body: bytes) -> None:
+    """Reading gives the same, whether the record that the message `said` left is known or not."""
+    record = merge(None, structure(said, Heartbeat), received_at=NOON)
+    reader = READERS[Heartbeat]
+    expected = outcome(lambda: loads(next_body, Heartbeat))
+
+    assert expected == outcome(lambda: reader.read(next_body, lambda _: record)), next_body[:1000]
+    items = reader.read_list(b"[%b]" % next_body, at_most=1, longest=65536, known=lambda _: record)
+    assert expected == outcome(lambda: raised(next(iter(finished(items)))))
+
+
+@settings(max_examples=share_of_examples(5))
+@given(data=st.data())
+def test_known_record_does_not_change_what_is_read(data: st.DataObject) -> None:
+    said = data.draw(wire_messages(Heartbeat))
+    names = data.draw(st.lists(st.sampled_from(WIRE_NAMES), max_size=2))
+    following = said | {name: data.draw(almost_values(name)) for name in names}
+
+    assert_known_record_changes_nothing(said, json.dumps(following).encode())
+
+
+FULL_HEARTBEAT: dict[str, Any] = {
+    "server_id": "a",
+    "hostname": "h",
+    "ip_addresses": {"primary": "10.0.0.1", "all": ["10.0.0.1"]},
+    "port": 1,
+    "capabilities": ["x", "y"],
+    "heartbeat_interval_seconds": 1.0,
+    "started_at": "2026-01-31T12:00:00Z",
+    "timestamp": "2026-01-31T12:00:00Z",
+    "sequence": 1,
+    "uptime_seconds": 1.0,
+}
+
+
+@pytest.mark.parametrize("name", WIRE_NAMES)
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1, 1.0, True, "1", -1, 0, -0.0, None, "", "h", ["h"], ["x", "y", "x"], ["y", "x"]),
+        *("2026-01-31T13:00:00+01:00", "2026-01-31T12:00:00+00:00", "2026-01-31T12:00:00"),
+        {"primary": "10.0.0.1", "all": ["10.0.0.1", "10.0.0.1"]},
+        {"primary": "10.0.0.1", "all": ["10.0.0.1"], "more": 1},
+    ],
+    ids=str,
+)
+def test_value_that_only_equals_the_known_one_is_read_as_the_contract_does(
+    name: str, value: object
+) -> None:
+    following = json.dumps(FULL_HEARTBEAT | {name: value}).encode()
+
+    assert_known_record_changes_nothing(FULL_HEARTBEAT, following)
+
+
+def test_what_a_known_record_says_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps(FULL_HEARTBEAT).encode()
+    expected = loads(body, Heartbeat)
+    record = merge(None, expected, received_at=NOON)
+    reader = Reader(Heartbeat)
+
+    monkeypatch.delattr("receiver.service.decoding.loads")
+    monkeypatch.delattr(reader, "_check")
+
+    assert typed(expected) == typed(reader.read(body, lambda _: record))
 
 
 @both_kinds

@@ -102,3 +102,19 @@ def test_server_rows_evicted_from_the_cache_are_read_again(database_url: str) ->
     assert [(s, "host", 3) for s in ids] == [
         (r.server_id, r.hostname, r.heartbeat_count) for r in kept
     ]
+
+
+def test_known_record_is_the_latest_that_this_store_has_written(
+    store: SqlStore, other: SqlStore
+) -> None:
+    assert store.servers.known("a") is None
+
+    store.servers.apply(beats("a", hostname="first"))
+    other.servers.apply(beats("a", hostname="second"))
+
+    stale = store.servers.known("a")
+    assert stale is not None
+    assert "first" == stale.hostname
+
+    (applied,) = hear(store, beats("a"))
+    assert applied.record is store.servers.known("a")
