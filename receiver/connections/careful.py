@@ -265,9 +265,7 @@ class Careful(TakesPosts):
         self._unsent_bytes = unsent_bytes
         if now - self._drained_at > self.write_timeout_seconds:
             self.transport.abort()
-        elif (
-            self._answered_at is not None and now - self._answered_at > self.timeout_keep_alive
-        ):
+        elif self._answered_at is not None and now - self._answered_at > self.timeout_keep_alive:
             self.transport.close()
         elif (
             self._waiting_since is not None

@@ -245,7 +245,7 @@ class GroupCommit:
         """A body of each queue, and further ones of each in turn up to `max_batch_bytes`."""
         if len(self._queues) == 1:
             (queue,) = self._queues.values()
-            if queue.size <= self._max_batch_bytes:  # as nearly always; it takes a tenth of the time
+            if queue.size <= self._max_batch_bytes:  # as nearly always
                 self._queues.clear()
                 self._waiting_bytes -= queue.size
                 return [*queue.jobs]
