@@ -72,7 +72,8 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A receiver without keys that serves only direct clients of its own machine."""
     folder = tmp_path_factory.mktemp("closed")
     url = f"sqlite:///{folder / 'fleet.db'}"
-    with serve(create_app(environ={"FLEET_DATABASE_URL": url}, clock=Clock())) as client:
+    app = create_app(environ={"FLEET_DATABASE_URL": url}, clock=Clock())
+    with serve(app, http="auto") as client:
         assert client.base_url.port is not None
         yield Target(
             host=client.base_url.host,
