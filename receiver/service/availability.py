@@ -181,7 +181,7 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
         if after is None:  # the server is calm
             if not intervals:  # the event `flapping` is so old that it is deleted
                 state = "flapping"
-            after = _state_when_calm(log, changes[n + 1 : n + 2])
+            after = _state_when_calm(log, at, changes[n + 1 : n + 2])
         if after != state:
             began = max(since, at)
             intervals.append((state, since, began))
@@ -204,12 +204,14 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
     return intervals
 
 
-def _state_when_calm(log: StateLog, later: Sequence[StateChange]) -> str:
-    """The state of a server that does not flap any more, before the next of the `later` changes."""
+def _state_when_calm(log: StateLog, at: int, later: Sequence[StateChange]) -> str:
+    """The state of a server that is calm since `at`, before the next of the `later` changes."""
     if later:
         return _STATE_BEFORE.get(later[0][0], "up")
     if log.is_superseded:
         return "superseded"
+    if log.state == _LEFT and log.state_since > at:
+        return "up"  # that it left afterwards is no change of the log
     return log.state if log.state in _SILENT else "up"
 
 

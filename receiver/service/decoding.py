@@ -71,7 +71,8 @@ Known = Callable[[str], ServerRecord | None]
 A function that returns a record of the server with an id if one is at hand, even an old one.
 
 A heartbeat mostly repeats the record of its server. As the values of a record were checked when
-they came, they need not be checked again.
+they came, they need not be checked again, but for the names of tools, of which older versions took
+more.
 """
 
 
@@ -124,9 +125,13 @@ class Reader(Generic[T]):
         self._name = kind.__name__.lower()
         self._decode = msgspec.json.Decoder(kind).decode
         self._check = _all_of(kind)
-        # Of two equal times, one may be written with another offset, and must be refused here.
+        # Of two equal times, one may be written with another offset, and must be refused here; and
+        # the names of tools in a record may be older than the limits of messages.
         self._check_moving = _all_of(
-            kind, lambda name, type_: name in MOVING or rule_of(type_) is rule_of(Moment)
+            kind,
+            lambda name, type_: (
+                name in MOVING or type_ == ToolNames or rule_of(type_) is rule_of(Moment)
+            ),
         )
 
     def read(self, body: bytes, known: Known = nothing_known) -> T:

@@ -318,6 +318,13 @@ def test_day_of_flapping_has_no_availability() -> None:
     assert None is history_of(log, at(100)).availability(DAY)
 
 
+def test_server_that_left_long_after_it_was_calm_was_up_meanwhile() -> None:
+    changes = (flapping(80), calm(82))
+    history = history_of(state_log(*changes, state=State.LEFT, state_since=at(95)), at(100))
+
+    assert [("up", 82, 95), ("left", 95, 100)] == spans(history, DAY)[-2:]
+
+
 @pytest.mark.parametrize(
     ("later", "state", "expected"),
     [

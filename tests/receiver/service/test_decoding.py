@@ -8,7 +8,7 @@ from time import process_time
 from typing import Any, TypeVar
 
 import pytest
-from attrs import fields, has
+from attrs import evolve, fields, has
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
@@ -151,6 +151,16 @@ def test_value_that_only_equals_the_known_one_is_read_as_the_contract_does(
     following = json.dumps(FULL_HEARTBEAT | {name: value}).encode()
 
     assert_known_record_changes_nothing(FULL_HEARTBEAT, following)
+
+
+@pytest.mark.parametrize("names", [("x", "x"), ("n" * 201,), tuple(map(str, range(1001)))])
+def test_names_of_tools_in_an_old_record_are_checked_again(names: tuple[str, ...]) -> None:
+    body = json.dumps({"server_id": "a", "capabilities": names}).encode()
+    now = merge(None, Heartbeat(server_id="a"), received_at=NOON)
+    record = evolve(now, capabilities=names)
+
+    expected = outcome(lambda: loads(body, Heartbeat))
+    assert expected == outcome(lambda: READERS[Heartbeat].read(body, lambda _: record))
 
 
 def test_what_a_known_record_says_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:

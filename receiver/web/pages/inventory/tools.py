@@ -21,7 +21,7 @@ from receiver.web.inventory.tools import tool_named, tool_page
 from receiver.web.pages.inventory.links import filled, link, list_link
 from receiver.web.pages.rendering import PageRoute, answer_from_thread, server_url
 from receiver.web.pages.sizes import fitting, html_bytes
-from receiver.web.pages.wording import OF_TOOLS, brief, called, is_seen
+from receiver.web.pages.wording import OF_TOOLS, apart, brief, called, is_seen
 from receiver.web.requests import OfferedQuery, offered_query
 
 __all__ = ["routes"]
@@ -208,7 +208,7 @@ async def _page_of_one(request: Request, name: str) -> Response:
         holders=await _named(found, offering, tool.server_count, most=_MOST_NAMED),
         lacking=await _lacking(found, name, stages),
         variants=variants,
-        names={server_id: each for server_id, each in names.items() if is_seen(each)},
+        names=apart({server_id: each for server_id, each in names.items() if is_seen(each)}),
         in_words=_in_words,
         as_json=link("tools.json", name=name),
         SHOWN_HOLDERS=_SHOWN_HOLDERS,

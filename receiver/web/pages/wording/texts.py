@@ -67,7 +67,10 @@ def apart(names_of: Mapping[str, str]) -> Mapping[str, str]:
     Servers of the same name, as copies of a database often have, are called by their ids.
     """
     number = Counter(names_of.values())
-    return {each: name if number[name] == 1 else each for each, name in names_of.items()}
+    return {
+        each: name if number[name] == 1 and (name == each or name not in names_of) else each
+        for each, name in names_of.items()
+    }
 
 
 def called_apart(records: Iterable[ServerRecord]) -> Mapping[str, str]:

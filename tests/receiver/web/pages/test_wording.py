@@ -497,6 +497,11 @@ def test_servers_of_the_same_name_are_called_by_their_ids() -> None:
     assert {**apart, "x": "x"} == wording.named_apart(group, names)
 
 
+def test_server_with_the_id_of_another_for_a_name_is_called_by_its_own_id() -> None:
+    assert {"a": "x", "b": "odoo", "c": "c"} == wording.apart({"a": "x", "b": "odoo", "c": "a"})
+    assert {"a": "a", "b": "b"} == wording.apart({"a": "a", "b": "b"})
+
+
 def test_title_begins_with_a_capital_letter_and_is_otherwise_unchanged() -> None:
     assert "Two machines under one ID" == wording.titled("two machines under one ID")
     assert not wording.titled("")
