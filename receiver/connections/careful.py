@@ -160,7 +160,7 @@ class Careful(TakesPosts):
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            self.start(cycle, app)
         else:
             self._answered_at = self.loop.time()
 
@@ -324,8 +324,9 @@ def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
     async def send(message: Any) -> None:
         nonlocal is_unbounded
         if message["type"] == "http.response.start":
-            # No `Connection: keep-alive`, because uvicorn closes and says so.
+            # No `Connection: keep-alive`; older versions of uvicorn close without a word.
             headers = [each for each in message["headers"] if each[0].lower() != b"connection"]
+            headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
             if all(name.lower() != b"content-length" for name, _ in headers):
                 is_unbounded, cycle.chunked_encoding = True, False

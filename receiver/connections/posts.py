@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -99,9 +100,11 @@ class TakesPosts(HttpToolsProtocol):
             exchange, self._exchange = self._exchange, None
             exchange.begin()
 
-    def start(self, cycle: RequestResponseCycle) -> None:
-        """Call the ASGI app for a request."""
-        self._start_asgi_task(cycle, self.app)
+    def start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Call an app for a request, as uvicorn does; its older versions have no method for it."""
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     @property
     def is_logged(self) -> bool:
@@ -212,7 +215,7 @@ class _Exchange:
         cycle.disconnected = self.disconnected
         if protocol.cycle is self:  # type: ignore[comparison-overlap]  # it stands for a cycle
             protocol.cycle = cycle
-        protocol.start(cycle)
+        protocol.start(cycle, protocol.app)
 
     def _log(self, status: int) -> None:
         """Log the answer in the access log, as uvicorn does."""

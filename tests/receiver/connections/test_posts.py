@@ -39,9 +39,9 @@ class Watched(Careful):
         super().connection_made(transport)
         Watched.made.append(self)
 
-    def start(self, cycle: Any) -> None:
+    def start(self, cycle: Any, app: Any) -> None:
         Watched.called += 1
-        super().start(cycle)
+        super().start(cycle, app)
 
     def call_app(self) -> None:
         Watched.called += 1
