@@ -31,6 +31,7 @@ events_logger = "file"
 runtime = "{runtime}"
 
 [network]
+network_backend = "netavark"
 network_config_dir = "{folder}/networks"
 """
 
