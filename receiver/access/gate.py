@@ -96,16 +96,17 @@ class Gate:
             raise self.wrong_key(scope)
         return self.check(key, needs)
 
-    def expects(self, scope: Scope) -> bool:
+    def expects(self, scope: Scope, needs: Power) -> bool:
         """
-        Whether `admit` will probably let a request in, as it has a key or needs none.
+        Whether `admit` will probably let a request in, as its key may do that or it needs none.
 
         Neither counts nor logs anything.
         """
         if not self._mirror.had_keys:
             return self._is_open or _is_local(scope)
         said = _authorizations(scope)
-        return len(said) == 1 and self._mirror.keys.bearer(said[0]) is not None
+        key = self._mirror.keys.bearer(said[0]) if len(said) == 1 else None
+        return key is not None and key.revoked_at is None and key.may(needs)
 
     def find(self, token: str, needs: Power, scope: Scope) -> Key:
         """

@@ -250,12 +250,12 @@ class Careful(TakesPosts):
     def _check_connections(self) -> None:
         """Close those connections of this uvicorn server whose clients exceed a timeout."""
         now = self.loop.time()
-        for connection in self._careful_connections():
-            connection._check_timeouts(now)  # noqa: SLF001 - it has the same class
         if self.connections:
             self._schedule_checks()
         else:
             _checked_servers.discard(self.server_state)
+        for connection in self._careful_connections():
+            connection._check_timeouts(now)  # noqa: SLF001 - it has the same class
 
     def _check_timeouts(self, now: float) -> None:
         self.call_app_if_slow()

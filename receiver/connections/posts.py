@@ -212,7 +212,7 @@ class _Exchange:
         cycle.body += self.body
         cycle.more_body = self.more_body
         cycle.message_event.set()
-        cycle.disconnected = self.disconnected
+        cycle.disconnected = self.disconnected or protocol.transport.is_closing()
         if protocol.cycle is self:  # type: ignore[comparison-overlap]  # it stands for a cycle
             protocol.cycle = cycle
         protocol.start(cycle, protocol.app)

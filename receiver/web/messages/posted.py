@@ -93,7 +93,8 @@ class Posted:
         Args:
             scope: The ASGI scope of the request.
         """
-        return is_plain_json(scope, self._most_taken) and services(scope).gate.expects(scope)
+        gate = services(scope).gate
+        return is_plain_json(scope, self._most_taken) and gate.expects(scope, Power.WRITE)
 
     def take(self, scope: Scope, body: bytes, exchange: Exchange) -> None:
         """
@@ -143,7 +144,8 @@ def _call_app(scope: Scope, exchange: Exchange, error: Exception) -> None:
 def _raise_error_of(scope: Scope) -> None:
     """Raise the error with which a request that was taken is answered; nothing for any other."""
     if _ERROR in scope:
-        raise scope[_ERROR]
+        # Else the scope, and the frames in the error's traceback, would keep each other in memory.
+        raise scope.pop(_ERROR)
 
 
 _MOST_TAKEN = 64 * 1024

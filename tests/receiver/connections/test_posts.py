@@ -148,9 +148,7 @@ TAKEN = {
     "an invalid message",
     "no JSON",
     "an empty body",
-    "a key that may not write",
     "a server of others",
-    "a revoked key",
     "an expired key",
     "the last request",
 }
