@@ -282,7 +282,8 @@ async def _services(
             body_timeout=BodyTimeout(tuning.body_seconds),
             clock=clock,
         )
-        # uvicorn leaves the context when all requests are answered, so no message is lost.
+        # uvicorn leaves the context when all clients that wait have their answers. A message whose
+        # sender has gone may be lost: nobody was told that it counts.
         async with running(
             group_commit=group_commit.run(),
             key_mirror=mirror.run(),

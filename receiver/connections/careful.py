@@ -344,7 +344,8 @@ _data_received = TakesPosts.data_received
 _on_headers_complete = TakesPosts.on_headers_complete
 
 _WITHOUT_CHUNKS = {"0.9", "1.0"}
-_OF_AN_UPGRADE = {b"connection", b"upgrade", b"http2-settings"}
+# Not Connection: the gate recognises proxies by it, and without Upgrade it asks for nothing.
+_OF_AN_UPGRADE = {b"upgrade", b"http2-settings"}
 _HOST_MISSING = "A request of HTTP/1.1 has one header Host."
 _NO_PROXY = "CONNECT is for a proxy, which this is not."
 

@@ -51,6 +51,11 @@ class TakesPosts(HttpToolsProtocol):
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_head = b""
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # Without a reference to each other, connection and request are freed at once.
+        self._exchange = self.cycle = None  # type: ignore[assignment]  # as before a request
+
     def on_headers_complete(self) -> None:
         posted = self._posts.get(self.url)
         if posted is None or not self._may_take():
@@ -59,7 +64,7 @@ class TakesPosts(HttpToolsProtocol):
         exchange = _Exchange(self, posted)
         if posted.expects(exchange.scope):
             # It has those attributes for which a connection asks its current cycle.
-            self._exchange = self.cycle = exchange  # type: ignore[assignment]
+            self._exchange = self.cycle = exchange  # type: ignore[assignment]  # it stands for one
         else:
             self.call_app()
 

@@ -60,7 +60,7 @@ class Posted:
         self._most_taken = min(max_bytes, _MOST_TAKEN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = perf_counter()
+        began: float = scope.get(_BEGAN) or perf_counter()
         found = services(scope)
         try:
             _raise_error_of(scope)
@@ -115,29 +115,29 @@ class Posted:
             committed = partial(self._committed, found, scope, exchange, began)
             found.fleet.submit_to(committed, body, self._kind, key)
         except Exception as error:  # noqa: BLE001 - `__call__` raises it again
-            _call_app(scope, exchange, error)
+            _call_app(scope, exchange, error, began)
 
     def _committed(
         self, found: Services, scope: Scope, exchange: Exchange, began: float, body: Body
     ) -> None:
         """Answer a request that was taken, when all of its messages are committed or refused."""
         if body.error is not None:
-            _call_app(scope, exchange, body.error)
+            _call_app(scope, exchange, body.error, began)
             return
         seconds = perf_counter() - began
         try:
             status, content = self._answer(body.outcomes, seconds)
             answer = orjson.dumps(content)
         except Exception as error:  # noqa: BLE001 - as above; such as the error of the only message
-            _call_app(scope, exchange, error)
+            _call_app(scope, exchange, error, began)
         else:
             found.metrics.answered(self._label, status, seconds, body.outcomes)
             exchange.answer(status, answer)
 
 
-def _call_app(scope: Scope, exchange: Exchange, error: Exception) -> None:
-    """Let the ASGI app answer a request that was taken with an error."""
-    scope[_ERROR] = error
+def _call_app(scope: Scope, exchange: Exchange, error: Exception, began: float) -> None:
+    """Let the ASGI app answer with an error a request that was taken when `began` says."""
+    scope[_ERROR], scope[_BEGAN] = error, began
     exchange.call_app()
 
 
@@ -158,5 +158,8 @@ before anybody wants them.
 
 _ERROR = "receiver.error"
 """The key of a scope under which is the error that the app shall answer with."""
+
+_BEGAN = "receiver.began"
+"""The key of a scope under which is when the request was taken, in seconds of `perf_counter`."""
 
 _JSON_TYPE = (b"content-type", b"application/json")

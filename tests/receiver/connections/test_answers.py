@@ -13,17 +13,17 @@ from receiver.connections import Careful
 
 def test_uvicorn_has_the_internals_that_the_protocol_uses() -> None:
     """Internals of uvicorn that the protocol relies on and that no other test covers."""
-    made: list[Careful] = []
+    made: list[tuple[Careful, Any]] = []
 
     class Made(Small):
         def on_headers_complete(self) -> None:
             super().on_headers_complete()
-            made.append(self)
+            made.append((self, self.cycle))
 
     with served(Made) as port:
         talk(port, LAST)
 
-    (protocol,) = made
+    ((protocol, cycle),) = made
     overridden: list[Callable[..., object]] = [
         HttpToolsProtocol.connection_made,
         HttpToolsProtocol.data_received,
@@ -32,10 +32,10 @@ def test_uvicorn_has_the_internals_that_the_protocol_uses() -> None:
         HttpToolsProtocol.send_400_response,
     ]
     assert {name for each in overridden for name in [each.__name__]} <= {*vars(HttpToolsProtocol)}
-    assert protocol.cycle.scope is protocol.scope
+    assert cycle.scope is protocol.scope
     assert protocol.scope["headers"] == protocol.headers
     assert {"more_body", "response_complete", "response_started", "expected_content_length"} <= {
-        *vars(protocol.cycle)
+        *vars(cycle)
     }
     assert {"url", "connections", "pipeline", "flow", "timeout_keep_alive"} <= {*vars(protocol)}
 

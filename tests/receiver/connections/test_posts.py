@@ -263,7 +263,7 @@ def test_request_under_way_is_answered_when_the_server_stops(sqlite_url: str) ->
             raw = stack.enter_context(connected(port))
             raw.sendall(request[:-5])
             settle(port)
-            (connection,) = [each for each in Watched.made if each.cycle.more_body]
+            (connection,) = [each for each in Watched.made if each.cycle and each.cycle.more_body]
 
             def send_the_rest() -> bytes:
                 wait_until(lambda: not connection.cycle.keep_alive)  # uvicorn has begun to stop
