@@ -258,7 +258,7 @@ class Careful(TakesPosts):
             connection._check_timeouts(now)  # noqa: SLF001 - it has the same class
 
     def _check_timeouts(self, now: float) -> None:
-        self.call_app_if_slow()
+        self.call_app_if_slow(now)
         unsent_bytes = self.transport.get_write_buffer_size()
         if unsent_bytes == 0 or unsent_bytes < self._unsent_bytes:
             self._drained_at = now

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from receiver.connections.joined_writes import JoinedWrites
+from receiver.web.headers import begin, end
 from receiver.web.messages import Posted
 
 __all__ = ["TakesPosts"]
@@ -85,10 +86,14 @@ class TakesPosts(HttpToolsProtocol):
         _on_headers_complete(self)
         self.cycle.transport = JoinedWrites(self.cycle)
 
-    def call_app_if_slow(self) -> None:
-        """Call the ASGI app for a request whose body does not arrive in time."""
+    def call_app_if_slow(self, now: float) -> None:
+        """
+        Call the ASGI app for a request whose body has not arrived in time.
+
+        A subclass must call this now and then, with the current time of the loop.
+        """
         exchange = self._exchange
-        if exchange is not None and self.loop.time() - exchange.begun_at > self.body_seconds:
+        if exchange is not None and now - exchange.begun_at > self.body_seconds:
             self._exchange = None
             exchange.call_app()
 
@@ -223,7 +228,8 @@ class _Exchange:
         protocol.start(cycle, protocol.app)
 
     def _log(self, status: int) -> None:
-        """Log the answer in the access log, as uvicorn does."""
+        """Log the answer in the access log, as uvicorn does, with the id of the request."""
+        begun = begin(self.scope)
         self._protocol.access_logger.info(
             '%s - "%s %s HTTP/%s" %d',
             get_client_addr(self.scope),
@@ -232,6 +238,7 @@ class _Exchange:
             self.scope["http_version"],
             status,
         )
+        end(begun)
 
 
 # These are called for each request, and `super()` would be slower.

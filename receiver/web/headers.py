@@ -17,6 +17,7 @@ __all__ = [
     "SECURITY_HEADERS",
     "accepts_html",
     "begin",
+    "end",
     "is_known",
     "json_answer",
     "request_id",
@@ -31,6 +32,9 @@ _handled: ContextVar[Scope | None] = ContextVar("handled", default=None)
 
 begin = _handled.set
 """Note the ASGI scope of the current task's request, so that `request_id` finds it."""
+
+end = _handled.reset
+"""Forget that scope; takes what `begin` has returned."""
 
 
 def request_id() -> str | None:

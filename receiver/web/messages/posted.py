@@ -20,7 +20,7 @@ from receiver.domain.keys import Power
 from receiver.domain.outcomes import BodyKind, Outcome
 from receiver.service.ingest import Body
 from receiver.web.context import Services, services
-from receiver.web.headers import begin, with_headers
+from receiver.web.headers import begin, end, with_headers
 from receiver.web.messages.answers import Answer
 from receiver.web.problems import problem
 from receiver.web.requests import is_plain_json, json_body
@@ -109,13 +109,15 @@ class Posted:
         """
         began = perf_counter()
         found = services(scope)
-        begin(scope)
+        begun = begin(scope)
         try:
             key = found.gate.admit(scope, Power.WRITE)
             committed = partial(self._committed, found, scope, exchange, began)
             found.fleet.submit_to(committed, body, self._kind, key)
         except Exception as error:  # noqa: BLE001 - `__call__` raises it again
             _call_app(scope, exchange, error, began)
+        finally:
+            end(begun)  # here, the context is that of the connection, and not of the request
 
     def _committed(
         self, found: Services, scope: Scope, exchange: Exchange, began: float, body: Body

@@ -2,7 +2,9 @@
 
 import pytest
 
-from raw_http import GET, LAST, POST, talk
+from raw_http import GET, LAST, POST, connected, talk
+from receiver.app import create_app
+from servers import Clock, serve
 
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
 
@@ -80,3 +82,15 @@ def test_connect_is_refused(port: int, target: bytes, upgrade: bytes) -> None:
     answer = talk(port, b"CONNECT " + target + b" HTTP/1.1\r\nHost: fleet\r\n" + upgrade + b"\r\n")
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_upgrade_hides_no_proxy_before_there_is_a_key(sqlite_url: str) -> None:
+    """A proxy on this machine that lets clients upgrade is known by its header Connection."""
+    asked = b"GET /servers HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: upgrade\r\n"
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=Clock())
+    with serve(app) as client:
+        assert client.base_url.port is not None  # of a server on a socket
+        for upgrade in (b"", b"Upgrade: x\r\n"):
+            with connected(client.base_url.port) as raw:
+                raw.sendall(asked + upgrade + b"\r\n")
+                assert raw.recv(1000).startswith(b"HTTP/1.1 403 ")

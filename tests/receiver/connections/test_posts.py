@@ -4,21 +4,25 @@ import json
 import logging
 import re
 import socket
+import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 import messages
 from keyring import bearer, expired, keep, made, revoked
 from raw_http import Timer, connected, is_open, rest, timed
 from receiver.app import Tuning, create_app
 from receiver.connections import Careful
+from receiver.web.headers import request_id
 from servers import DIRECT, Clock, serve, wait_until
 
 KEY, TOKEN = made("agent", name="a")
@@ -294,6 +298,50 @@ def test_answers_are_logged_as_by_uvicorn(
         re.sub(r"^127.0.0.1:\d+ - ", "", line) for line in lines[:2]
     ]
     assert '192.0.2.7:0 - "POST /heartbeat HTTP/1.1" 200' == lines[2]
+
+
+class Ids(logging.Handler):
+    """A handler that notes the id of the request of each line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str | None] = []
+
+    def emit(self, _: logging.LogRecord) -> None:
+        self.noted.append(request_id())
+
+
+def test_line_of_the_access_log_names_its_request(sqlite_url: str) -> None:
+    handler = Ids()
+    with receiving(sqlite_url) as port, connected(port) as raw:
+        logger = logging.getLogger("uvicorn.access")
+        logger.setLevel("INFO")
+        logger.addHandler(handler)
+        for name in (b"first", b"second"):
+            raw.sendall(post(messages.slim(), b"X-Request-ID: " + name))
+            read_answer(raw)
+        logger.removeHandler(handler)
+
+    assert (["first", "second"], 2) == (handler.noted, Watched.taken)
+
+
+def test_error_is_timed_from_the_arrival_of_its_request(sqlite_url: str) -> None:
+    refused = REQUESTS["a server of others"]
+    with receiving(sqlite_url) as port, connected(port) as raw:
+        with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as other:
+            other.execute("BEGIN IMMEDIATE")  # so that the transaction has to wait
+            raw.sendall(refused)
+            wait_until(lambda: bool(Watched.taken))
+            begun = time.monotonic()
+            time.sleep(0.2)  # the shortest time that the request has to be said to take
+            other.rollback()
+        answer = read_answer(raw)
+        url = f"http://127.0.0.1:{port}/metrics"
+        metrics = httpx.get(url, headers=bearer(READING), **DIRECT).text
+
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    (told,) = re.findall(r'request_duration_seconds_sum{kind="heartbeat"} (\S+)', metrics)
+    assert 0.2 <= float(told) <= time.monotonic() - begun + 1
 
 
 @pytest.mark.parametrize("options", [{"limit_concurrency": 100}, {"root_path": "/fleet"}])
