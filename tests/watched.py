@@ -100,6 +100,14 @@ def count_anew(connection: Connection) -> None:
     connection.execute(text(f"INSERT INTO tallies (profile, rank, writer, number) {counted}"))
 
 
+def change_servers(
+    connection: Connection, changed: str, which: str = "1 = 1", **given: object
+) -> None:
+    """Change columns of `servers` by SQL, and raise the revisions, as another receiver would."""
+    connection.execute(text(f"UPDATE liveness SET revision = revision + 1 WHERE {which}"), given)
+    connection.execute(text(f"UPDATE servers SET {changed} WHERE {which}"), given)
+
+
 def at_once(*jobs: Callable[[], object]) -> None:
     """Run the jobs in threads that start at the same time."""
     barrier = Barrier(len(jobs))
@@ -137,7 +145,7 @@ def have_patience(*stores: SqlStore) -> None:
 
 def due_at(engine: Engine, server_id: str) -> int | None:
     """When a sweep must look at a server, in microseconds since 1970; None for never."""
-    query = text("SELECT due_at FROM servers WHERE server_id = :key")
+    query = text("SELECT due_at FROM liveness WHERE server_id = :key")
     with engine.connect() as connection:
         due: int | None = connection.execute(query, {"key": server_id}).scalar_one()
     return due

@@ -147,7 +147,7 @@ class _Batch:
     The rows of the servers whose messages one transaction merges, before and after that.
 
     Attributes:
-        before: The rows of `servers` as they were before the transaction, by `server_id`.
+        before: The rows of the servers as they were before the transaction, by `server_id`.
         changed_rows: About how many rows of all tables `write` will change. What takes longer than
             to write a row counts as several.
     """
@@ -391,8 +391,8 @@ def _is_description_changed(before: Row, after: Row, message: Registration | Hea
     """
     Whether a message changed more of a row than almost every heartbeat does.
 
-    More are the `status`, any column that is not in `HEARTBEAT_COLUMNS`, and an uptime that fell:
-    a restart, unless the message has `started_at`, whose change tells of restarts itself.
+    More is any column that is not in `HEARTBEAT_COLUMNS`, and an uptime that fell: a restart,
+    unless the message has `started_at`, whose change tells of restarts itself.
     """
     if _apart(before) != _apart(after):
         return True
@@ -446,7 +446,7 @@ def _may_join(before: Row | None, after: ServerRecord) -> bool:
 _apart = attrgetter("owner", "repeats", "catalogue")
 _identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by")
 _description = attrgetter(
-    "status", *(each.name for each in fields(ServerRecord) if each.name not in HEARTBEAT_COLUMNS)
+    *(each.name for each in fields(ServerRecord) if each.name not in HEARTBEAT_COLUMNS)
 )
 
 _SHARED = (

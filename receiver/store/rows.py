@@ -1,4 +1,4 @@
-"""The rows of `servers`: caches them, reads and locks them, and writes them and their indexes."""
+"""The rows of servers: caches them, reads and locks them, and writes them and their indexes."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,9 +25,19 @@ from receiver.store.indexes import (
     write_search_texts,
     write_tallies,
 )
-from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
+from receiver.store.tables import (
+    COLUMNS,
+    HEARTBEAT_COLUMNS,
+    INDEXED_FIELDS,
+    IndexEntry,
+    among,
+    liveness,
+    servers,
+    whole_servers,
+)
 
 __all__ = [
+    "WHOLE_ROWS",
     "Change",
     "Committed",
     "RowCache",
@@ -140,9 +150,9 @@ def read_rows(
     """
     Read rows and lock them; return them by `server_id`, without those that do not exist.
 
-    The ids must be sorted. The rows are locked in this order until the transaction ends; on SQLite
-    the lock of the file protects them. If the cache holds the same revision of a row as the
-    database, the row is taken from the cache.
+    The ids must be sorted. The servers are locked in this order until the transaction ends, by
+    their rows in `liveness`; on SQLite the lock of the file protects them. If the cache holds the
+    same revision of a row as the database, the row is taken from the cache.
     """
     if not dialect.is_undisturbed(connection):
         cache.invalidate()
@@ -190,7 +200,7 @@ def records_of(
 
 
 def row_of(columns: RowMapping) -> Row:
-    """Make a `Row` from the columns of a row of the table `servers`."""
+    """Make a `Row` from the columns that `WHOLE_ROWS` finds for a server."""
     values = dict(columns)
     for name in _DERIVED:
         del values[name]
@@ -272,15 +282,16 @@ def write_rows(
 
 def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Change]) -> None:
     """Write the rows of changes as `write_rows` does; for who has computed the changes already."""
-    new = [_columns(each) for each in changes if each.before is None]
-    old = [_columns(each) for each in changes if each.before is not None]
+    new = [each for each in changes if each.before is None]
+    old = [each for each in changes if each.before is not None]
     added = [entry for each in changes for entry in each.gained]
     removed = [entry for each in changes for entry in each.lost]
 
-    if new:
-        dialect.insert_rows(connection, servers, new)
-    if old:
-        dialect.update_servers(connection, old)
+    for table, columns in ((servers, _columns), (liveness, _liveness_columns)):
+        if new:
+            dialect.insert_rows(connection, table, [*map(columns, new)])
+        if old:
+            dialect.update_rows(connection, table, [*map(columns, old)])
     if added:
         dialect.add_index_entries(connection, added)
     if removed:
@@ -315,7 +326,8 @@ def delete_rows(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -
     ids = [row.server_id for row in gone]
     entries = [entry for row in gone for entry in sorted(index_entries(row))]
     dialect.remove_index_entries(connection, entries)
-    connection.execute(_DELETE, {"ids": ids})
+    for table in (servers, liveness):
+        connection.execute(delete(table).where(among(table.c.server_id, "ids")), {"ids": ids})
     drop_search_texts(connection, ids)
     left = [*map(profile_of_row, gone)]
     drop_profiles(connection, left)
@@ -354,26 +366,31 @@ def _entries(server_id: str, texts: Iterable[tuple[str, str | None]]) -> list[In
     ]
 
 
-def _heartbeat_columns(row: Row) -> Mapping[str, Any]:
-    """`HEARTBEAT_COLUMNS` and the `server_id`, as the database stores them."""
+def _heartbeat_columns(row: Row) -> Sequence[Any]:
+    """The values of `HEARTBEAT_COLUMNS` and, last, the `server_id`, as the database stores them."""
     record = row.record
-    return {
-        "server_id": record.server_id,
-        "sequence": record.sequence,
-        "status": record.status,
-        "timestamp": record.timestamp and microseconds(record.timestamp),
-        "uptime_seconds": record.uptime_seconds,
-        "last_seen": microseconds(record.last_seen),
-        "heartbeat_count": record.heartbeat_count,
-        "revision": row.revision,
-    }
+    return (
+        record.sequence,
+        record.timestamp and microseconds(record.timestamp),
+        record.uptime_seconds,
+        microseconds(record.last_seen),
+        record.heartbeat_count,
+        row.revision,
+        record.server_id,
+    )
+
+
+def _liveness_columns(change: Change) -> dict[str, Any]:
+    """The columns of the row of a server in `liveness`."""
+    row = change.after
+    return {**dict(zip(_MOVING_FIELDS, _moving(row.record), strict=True)), **_due_columns(row)}
 
 
 def _columns(change: Change) -> dict[str, Any]:
+    """The columns of the row of a server in `servers`."""
     row = change.after
     return {
-        **dict(zip(_FIELDS, _values(row.record), strict=True)),
-        **_due_columns(row),
+        **dict(zip(_STANDING_FIELDS, _standing(row.record), strict=True)),
         "owner": row.owner,
         "repeats": row.repeats,
         "catalogue": row.catalogue,
@@ -401,14 +418,23 @@ _REST = ("revision", "due_at", "owner", "repeats", "catalogue")
 _MARK_COLUMNS = ("mark_at", "mark_heartbeats", "mark_sequence")
 
 
+_STANDING_FIELDS = [name for name in _FIELDS if name in servers.c]
+_MOVING_FIELDS = ["server_id", *(name for name in _FIELDS if name in HEARTBEAT_COLUMNS)]
+_standing = attrgetter(*_STANDING_FIELDS)
+_moving = attrgetter(*_MOVING_FIELDS)
+
+WHOLE_ROWS = select(*COLUMNS.values()).select_from(whole_servers)
+"""The query for all columns of servers, of both of their rows, as `row_of` takes them."""
+
 _REVISIONS = (
-    select(servers.c.server_id, servers.c.revision)
-    .where(among(servers.c.server_id, "ids"))
-    .order_by(servers.c.server_id)
+    select(liveness.c.server_id, liveness.c.revision)
+    .where(among(liveness.c.server_id, "ids"))
+    .order_by(liveness.c.server_id)
     .with_for_update()
 )
-_READ = select(servers).where(among(servers.c.server_id, "ids")).order_by(servers.c.server_id)
-_READ_RECORDS = select(
-    servers.c.revision, *(servers.c[each.name] for each in fields(ServerRecord))
-).where(among(servers.c.server_id, "ids"))
-_DELETE = delete(servers).where(among(servers.c.server_id, "ids"))
+_READ = WHOLE_ROWS.where(among(servers.c.server_id, "ids")).order_by(servers.c.server_id)
+_READ_RECORDS = (
+    select(liveness.c.revision, *(COLUMNS[each.name] for each in fields(ServerRecord)))
+    .select_from(whole_servers)
+    .where(among(servers.c.server_id, "ids"))
+)

@@ -13,6 +13,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    Column,
+    ColumnElement,
     Connection,
     Integer,
     Select,
@@ -46,10 +48,12 @@ from receiver.store.tables import (
     events,
     is_in_state,
     is_of_lapsed_key,
+    liveness,
     pauses,
     servers,
     tombstones,
     watches,
+    whole_servers,
 )
 
 __all__ = [
@@ -310,7 +314,7 @@ def forget_marks(connection: Connection) -> None:
     To be called when the clock was set, or a receiver starts, because then nobody knows how much
     time has passed since the snapshot from which they were counted (`receiver.domain.rows.Mark`).
     """
-    connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
+    connection.execute(update(liveness).where(liveness.c.mark_at.is_not(None)).values(mark_at=None))
 
 
 def leave_no_future(connection: Connection, now: datetime) -> int:
@@ -320,20 +324,24 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     All servers that are due later become due at `now`. Returns how many servers had times after
     `now`, not counting those at which they are due.
     """
-    columns = (servers.c.first_seen, servers.c.registered_at, servers.c.flapping_since)
-    capped = {
-        each.name: case((each > now, literal(now, each.type)), else_=each)
-        for each in (*columns, servers.c.last_seen, servers.c.state_since)
-    }
-    is_future = or_(*(servers.c[name] > now for name in capped))
-    revision = servers.c.revision + 1
-    found = connection.execute(
-        update(servers).where(is_future).values(**capped, revision=revision)
-    ).rowcount
     at = microseconds(now)
+    is_future = or_(*(each > now for each in _MOMENTS))
+    has_future = liveness.c.server_id.in_(select(servers.c.server_id).where(is_future))
+    is_changed = or_(has_future, liveness.c.last_seen > now)
+    count = select(func.count()).select_from(liveness).where(is_changed)
+    found = connection.execute(count).scalar_one()
+    # First the rows by which servers are locked, of all that change.
     connection.execute(
-        update(servers).where(servers.c.due_at > at).values(due_at=at, revision=revision)
+        update(liveness)
+        .where(or_(is_changed, liveness.c.due_at > at))
+        .values(
+            last_seen=_capped(liveness.c.last_seen, now),
+            due_at=_capped(liveness.c.due_at, at),
+            revision=liveness.c.revision + 1,
+        )
     )
+    capped = {each.name: _capped(each, now) for each in _MOMENTS}
+    connection.execute(update(servers).where(is_future).values(capped))
     connection.execute(update(events).where(events.c.at > now).values(at=now))
     forget_marks(connection)
     for moment in (
@@ -342,6 +350,10 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     ):
         connection.execute(update(moment.table).where(moment > now).values({moment.name: now}))
     return int(found)
+
+
+def _capped(column: Column[Any], most: Any) -> ColumnElement[Any]:
+    return case((column > most, literal(most, column.type)), else_=column)
 
 
 def _due(connection: Connection, options: SweepOptions) -> Mapping[str, str | None]:
@@ -435,6 +447,12 @@ _LAST_NOTE = select(
     select(watches.c.seen_at).scalar_subquery(), exists(select(literal(1)).select_from(servers))
 )
 _WATCHED = (watches.c.heard_since, watches.c.seen_at, watches.c.away_since)
+_MOMENTS = (
+    servers.c.first_seen,
+    servers.c.registered_at,
+    servers.c.flapping_since,
+    servers.c.state_since,
+)
 _A_DAY = timedelta(days=1)
 _AN_HOUR = timedelta(hours=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -442,22 +460,28 @@ _LARGEST_FAMILY = 50
 
 # Sorted like the index: otherwise a planner that expects many rows reads the whole table.
 IS_DUE = (
-    select(servers.c.server_id)
-    .where(servers.c.due_at <= bindparam("now"))
-    .order_by(servers.c.due_at)
+    select(liveness.c.server_id)
+    .where(liveness.c.due_at <= bindparam("now"))
+    .order_by(liveness.c.due_at)
     .limit(1)
 )
 """The query that returns a row if any server is due at the parameter `now`, in microseconds."""
 
+_due_first = (
+    select(liveness.c.server_id, liveness.c.due_at)
+    .where(liveness.c.due_at <= bindparam("now"))
+    .order_by(liveness.c.due_at)
+    .limit(bindparam("limit", type_=Integer))
+    .subquery()
+)
 _DUE = (
     select(
         servers.c.server_id,
         servers.c.database_uuid,
         select(watches.c.seen_at).scalar_subquery().label("seen_at"),
     )
-    .where(servers.c.due_at <= bindparam("now"))
-    .order_by(servers.c.due_at)
-    .limit(bindparam("limit", type_=Integer))
+    .join(_due_first, _due_first.c.server_id == servers.c.server_id)
+    .order_by(_due_first.c.due_at)
 )
 
 _WATCH = select(watches, IS_DUE.scalar_subquery().label("due")).with_for_update(of=watches)
@@ -514,7 +538,8 @@ _recovered = (
 _RECOVERED = select(
     select(func.count()).select_from(_recovered).scalar_subquery()
     + select(func.count())
-    .where(_flaps, servers.c.last_seen > bindparam("at"), servers.c.state_since > bindparam("at"))
+    .select_from(whole_servers)
+    .where(_flaps, liveness.c.last_seen > bindparam("at"), servers.c.state_since > bindparam("at"))
     .scalar_subquery()
 )
 """
@@ -528,12 +553,12 @@ _silent = and_(
     servers.c.state.in_([State.LATE, State.DOWN]),
     servers.c.superseded_by.is_(None),
     servers.c.node_of.is_(None),
-    servers.c.last_seen >= bindparam("heard_after"),
+    liveness.c.last_seen >= bindparam("heard_after"),
     ~is_of_lapsed_key,
 )
 _silent_by_event = (
     select(events.c.server_id)
-    .join(servers, servers.c.server_id == events.c.server_id)
+    .join(whole_servers, servers.c.server_id == events.c.server_id)
     .where(
         events.c.at > bindparam("begin"),
         events.c.id > bindparam("after"),  # with the number the index skips all older events
@@ -541,8 +566,10 @@ _silent_by_event = (
         _silent,
     )
 )
-_silent_by_row = select(servers.c.server_id).where(
-    _flaps, servers.c.state_since > bindparam("begin"), _silent
+_silent_by_row = (
+    select(servers.c.server_id)
+    .select_from(whole_servers)
+    .where(_flaps, servers.c.state_since > bindparam("begin"), _silent)
 )
 
 

@@ -25,7 +25,7 @@ from contract import EventKind
 from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
 from receiver.store.events import ABOUT_FIRST_SINCE
-from receiver.store.tables import constant, events, of_state, servers
+from receiver.store.tables import constant, events, liveness, of_state, servers
 
 __all__ = [
     "MOST_CHANGES",
@@ -120,10 +120,10 @@ def _away(connection: Connection, numbers: Collection[int]) -> list[tuple[int, f
     return [(number, details["away_seconds"]) for number, details in found]
 
 
-def _columns_of(server: Any) -> list[Any]:
+def _columns_of(server: Any, living: Any) -> list[Any]:
     return [
         server.c.server_id,
-        server.c.revision,
+        living.c.revision,
         type_coerce(server.c.first_seen, BigInteger).label("first_seen"),
         type_coerce(server.c.state, Text).label("state"),
         type_coerce(server.c.state_since, BigInteger).label("state_since"),
@@ -135,16 +135,18 @@ def _columns_of(server: Any) -> list[Any]:
 def _chains(is_asked: ColumnElement[bool]) -> Select[Any]:
     """The query for servers (`root`) and those that they superseded, as `state_logs` needs them."""
     since = bindparam("since", type_=BigInteger)
-    last = select(servers.c.server_id.label("root"), *_columns_of(servers))
-    found = last.where(is_asked).cte("chains", recursive=True)
-    older = servers.alias("older")
-    before = select(found.c.root, *_columns_of(older)).where(
+    last = select(servers.c.server_id.label("root"), *_columns_of(servers, liveness))
+    of_last = last.join(liveness, liveness.c.server_id == servers.c.server_id)
+    found = of_last.where(is_asked).cte("chains", recursive=True)
+    older, living = servers.alias("older"), liveness.alias("living")
+    before = select(found.c.root, *_columns_of(older, living)).where(
         older.c.superseded_by == found.c.server_id,
+        living.c.server_id == older.c.server_id,
         # While a server was up all the time, the states of those that it superseded do not matter.
         or_(
             found.c.first_seen > since,
             found.c.state_since > since,
-            type_coerce(older.c.last_seen, BigInteger) >= since,
+            type_coerce(living.c.last_seen, BigInteger) >= since,
         ),
     )
     return select(found.union(before)).limit(constant(_MOST_LOGS))

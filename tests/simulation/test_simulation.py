@@ -35,7 +35,7 @@ def outcome(story: Story, database_url: str) -> list[str]:
     """What is wrong after a story, which begins with an empty fleet."""
     engine = create_engine(database_url)
     with engine.begin() as connection:
-        for table in ("servers", "facets", "events", "watches", "pauses"):
+        for table in ("servers", "liveness", "facets", "events", "watches", "pauses"):
             connection.execute(text(f"DELETE FROM {table}"))
     engine.dispose()
     world = World(story, make_url(database_url))

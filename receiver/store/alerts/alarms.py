@@ -45,7 +45,14 @@ from receiver.store.events import read_after, write_events
 from receiver.store.labels import noted
 from receiver.store.lists.troubled import troubled_after
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import Moment, among, count_of_lapsed_keys, is_in_state, servers
+from receiver.store.tables import (
+    Moment,
+    among,
+    count_of_lapsed_keys,
+    is_in_state,
+    liveness,
+    servers,
+)
 
 __all__ = [
     "Step",
@@ -543,8 +550,8 @@ _INSERT_ONE = insert(alarms).returning(alarms.c.id)
 _UPDATE_KNOWN = (
     update(alarms).where(alarms.c.id == bindparam("key")).values(known=bindparam("now_known"))
 )
-_REVISIONS = select(servers.c.server_id, servers.c.revision).where(
-    among(servers.c.server_id, "ids")
+_REVISIONS = select(liveness.c.server_id, liveness.c.revision).where(
+    among(liveness.c.server_id, "ids")
 )
 _stale = [state for state in State if state.stale]
 _AWAY = select(

@@ -129,20 +129,22 @@ class Dialect(Protocol):
                 values. Otherwise the statement fails.
         """
 
-    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def update_rows(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
         """
-        Set all columns of servers that are stored already.
+        Set all columns of rows in a table whose primary key is the `server_id`.
 
-        Each of `rows` has the value of each column of the table `servers` by its name. There must
-        be at least one row.
+        Each of `rows` has the value of each column by its name, and there is a row with its
+        `server_id`. There must be at least one.
         """
 
-    def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    def update_heartbeats(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
         """
         Set the `HEARTBEAT_COLUMNS` of servers that are stored already.
 
-        Each of `rows` has the `server_id` of a server, and the new value of each of these columns
-        as the driver of the database takes it: an instant is in microseconds since 1970.
+        Each of `rows` has the new value of each of these columns, as the driver of the database
+        takes it (an instant is in microseconds since 1970), and then the `server_id` of a server.
         """
 
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -60,7 +60,7 @@ from receiver.store.tables import (
     IndexEntry,
     commits,
     facets,
-    servers,
+    liveness,
 )
 
 __all__ = ["Postgresql"]
@@ -154,12 +154,15 @@ class Postgresql:
         statement = _insert_given(table, tuple(rows[0]), or_update=or_update)
         connection.execute(statement, _json_rows(_plain(rows, table, connection.dialect)))
 
-    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        given = _plain(rows, servers, connection.dialect)
-        connection.execute(_UPDATE_SERVERS, _json_rows(given))
+    def update_rows(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        given = _plain(rows, table, connection.dialect)
+        connection.execute(_update_all(table), _json_rows(given))
 
-    def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        with _executed(connection, _UPDATE_HEARTBEATS, _json_rows(rows)):
+    def update_heartbeats(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
+        given = (dict(zip(_HEARTBEAT_VALUES, row, strict=True)) for row in rows)
+        with _executed(connection, _UPDATE_HEARTBEATS, _json_rows(given)):
             pass
 
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -408,13 +411,18 @@ def _given_rows(*columns: Column[Any]) -> TableValuedAlias:
     )
 
 
-def _update(columns: Sequence[str]) -> Update:
-    given = _given_rows(*(servers.c[name] for name in (*columns, "server_id")))
+def _update(table: Table, columns: Sequence[str]) -> Update:
+    given = _given_rows(*(table.c[name] for name in (*columns, "server_id")))
     return (
-        update(servers)
-        .where(servers.c.server_id == given.c.server_id)
+        update(table)
+        .where(table.c.server_id == given.c.server_id)
         .values({name: given.c[name] for name in columns})
     )
+
+
+@cache
+def _update_all(table: Table) -> Update:
+    return _update(table, [each.name for each in table.columns if not each.primary_key])
 
 
 @cache
@@ -427,14 +435,14 @@ def _insert_given(table: Table, names: Sequence[str], *, or_update: bool) -> Ins
     return statement.on_conflict_do_update(index_elements=[*table.primary_key], set_=others)
 
 
-_UPDATE_SERVERS = _update([each.name for each in servers.columns if not each.primary_key])
-_UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
-_UPDATE_DUE = _update(DUE_COLUMNS)
+_UPDATE_HEARTBEATS = _update(liveness, HEARTBEAT_COLUMNS)
+_UPDATE_DUE = _update(liveness, DUE_COLUMNS)
+_HEARTBEAT_VALUES = (*HEARTBEAT_COLUMNS, "server_id")
 
 _entries = _given_rows(*facets.columns)
 _LOCK_AS_WRITER = text(
-    "LOCK TABLE servers, facets, profiles, tallies, search_texts, events, catalogues, toolsets "
-    "IN ROW EXCLUSIVE MODE"
+    "LOCK TABLE servers, liveness, facets, profiles, tallies, search_texts, events, catalogues, "
+    "toolsets IN ROW EXCLUSIVE MODE"
 )
 
 _ADD_ENTRIES = text("""

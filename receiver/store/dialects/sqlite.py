@@ -36,7 +36,7 @@ from receiver.store.tables import (
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
     IndexEntry,
-    servers,
+    liveness,
 )
 
 __all__ = ["Sqlite"]
@@ -140,15 +140,17 @@ class Sqlite:
     ) -> None:
         _execute_many(connection, _insert(table, or_update=or_update), rows)
 
-    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def update_rows(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
         # The id is not set: SQLite writes each index anew that has a column which a statement sets.
         given = [
             {"key" if name == "server_id" else name: value for name, value in row.items()}
             for row in rows
         ]
-        _execute_many(connection, _UPDATE_SERVERS, given)
+        _execute_many(connection, _update_all(table), given)
 
-    def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    def update_heartbeats(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
         with _driver(connection) as driver:
             driver.executemany(_UPDATE_HEARTBEATS, rows)
 
@@ -285,6 +287,12 @@ def _insert(table: Table, *, or_update: bool) -> Insert:
 
 
 @lru_cache
+def _update_all(table: Table) -> Update:
+    """The statement of `update_rows`; always the same one."""
+    return update(table).where(table.c.server_id == bindparam("key"))
+
+
+@lru_cache
 def _prepared(
     statement: Insert | Update, dialect: SQLAlchemyDialect, names: tuple[str, ...]
 ) -> tuple[str, Callable[[Mapping[str, Any]], list[Any]]]:
@@ -327,14 +335,15 @@ WHERE type = 'table' AND name = :table AND sql LIKE '%AUTOINCREMENT%'
 """
 
 
-def _update(columns: Sequence[str]) -> str:
-    values = ", ".join(f'"{name}" = :{name}' for name in columns)
-    return f"UPDATE servers SET {values} WHERE server_id = :server_id"  # noqa: S608 - constants
+def _update(columns: Sequence[str], given: str) -> str:
+    """The statement that sets columns, to values of which `given` makes the parameters."""
+    values = ", ".join(f'"{name}" = {given.format(name)}' for name in columns)
+    return f"UPDATE {liveness.name} SET {values} WHERE server_id = {given.format('server_id')}"  # noqa: S608 - constants
 
 
-_UPDATE_SERVERS = update(servers).where(servers.c.server_id == bindparam("key"))
-_UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
-_UPDATE_DUE = _update(DUE_COLUMNS)
+# By place: the names of seven values take SQLite's driver as long as a tenth of the update.
+_UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS, "?")
+_UPDATE_DUE = _update(DUE_COLUMNS, ":{}")
 _ADD_ENTRY = (
     f"INSERT INTO facets ({', '.join(IndexEntry._fields)}) "  # noqa: S608 - constants
     f"VALUES ({', '.join('?' for _ in IndexEntry._fields)})"

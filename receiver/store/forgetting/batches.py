@@ -20,8 +20,8 @@ from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.forgetting.deletion import delete_servers
 from receiver.store.lists import apply_filter
-from receiver.store.rows import Committed, RowCache, read_rows, row_of
-from receiver.store.tables import among, servers
+from receiver.store.rows import WHOLE_ROWS, Committed, RowCache, read_rows, row_of
+from receiver.store.tables import among, liveness, servers
 
 __all__ = ["BATCH", "Chosen", "chosen_after", "forget", "forgettable"]
 
@@ -147,7 +147,8 @@ def _gathered(
 def _chosen(asked: Forgettable, state: str) -> Select[Any]:
     query = apply_filter(select(servers.c.server_id), evolve(asked.matching, state=state))
     if asked.heard_before is not None:
-        query = query.where(servers.c.last_seen < asked.heard_before)
+        query = query.join(liveness, liveness.c.server_id == servers.c.server_id)
+        query = query.where(liveness.c.last_seen < asked.heard_before)
     if asked.same_since is not None:
         query = query.where(servers.c.state_since < asked.same_since)
     return query
@@ -184,4 +185,4 @@ _OLDER = select(servers.c.server_id).where(
 _TWINS = select(servers.c.server_id).where(
     among(servers.c.twin_of, "ids"), servers.c.twin_of.is_not(None)
 )
-_READ = select(servers).where(among(servers.c.server_id, "ids"))
+_READ = WHOLE_ROWS.where(among(servers.c.server_id, "ids"))

@@ -19,7 +19,16 @@ from receiver.domain.agents.registry import (
 from receiver.domain.queries import LISTED, Filter, Rank, index_text
 from receiver.store.indexes.conditions import apply_filter
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, among_these, columns_of, events, facets, servers
+from receiver.store.tables import (
+    among,
+    among_these,
+    columns_of,
+    events,
+    facets,
+    liveness,
+    servers,
+    whole_servers,
+)
 
 __all__ = ["claims_like", "claims_of", "identities_of", "registered"]
 
@@ -172,8 +181,8 @@ _LAST_EVENT = (
     .scalar_subquery()
 )
 _FOUND = select(
-    servers.c.server_id, servers.c.revision, servers.c.owner, _LAST_EVENT.label("last_event")
-)
+    servers.c.server_id, liveness.c.revision, servers.c.owner, _LAST_EVENT.label("last_event")
+).select_from(whole_servers)
 _may_be_entry = and_(servers.c.endpoint_url.is_not(None), servers.c.node_of.is_(None))
 _of_identity = columns_of(Identity._fields, servers, stage=servers.c.odoo_stage)
 _CLAIM = select(

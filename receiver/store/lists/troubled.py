@@ -9,7 +9,15 @@ from sqlalchemy import Connection, Integer, Select, bindparam, func, select, tex
 from contract import State
 from receiver.domain.grouping.problems import Troubled
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, constant, is_in_state, is_listed, servers
+from receiver.store.tables import (
+    among,
+    constant,
+    is_in_state,
+    is_listed,
+    liveness,
+    servers,
+    whole_servers,
+)
 
 __all__ = ["numbers_owned", "troubled", "troubled_after", "troubled_query"]
 
@@ -117,7 +125,8 @@ def troubled_query(limit: int) -> Select[Any]:
     database stands for them in lists.
     """
     return (
-        select(servers.c.server_id, servers.c.revision, servers.c.owner)
+        select(servers.c.server_id, liveness.c.revision, servers.c.owner)
+        .select_from(whole_servers)
         .where(servers.c.server_id.in_(select(_ids.c.server_id)))
         .order_by(servers.c.state_since.desc(), servers.c.server_id)
         .limit(constant(limit))

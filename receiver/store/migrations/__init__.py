@@ -16,7 +16,7 @@ __all__ = [
     "upgrade",
 ]
 
-NEWEST = "0022"
+NEWEST = "0023"
 """The revision of the newest file in `versions`."""
 
 MOVED = "moved-"

@@ -39,7 +39,7 @@ from receiver.store.lists import (
 from receiver.store.rows import RowCache, records_of
 from receiver.store.servers.counting import ACTIVE, FLAPPING, count_standing
 from receiver.store.state_changes import revision_and_logs, state_logs
-from receiver.store.tables import among, servers
+from receiver.store.tables import among, liveness, servers, whole_servers
 from receiver.store.transactions import Transactions
 
 __all__ = ["OWNER", "ReadServers", "can_exist"]
@@ -358,8 +358,8 @@ def can_exist(server_id: str) -> bool:
     return "\x00" not in server_id
 
 
-_ONE = select(servers.c.server_id, servers.c.revision).where(
-    servers.c.server_id == bindparam("key")
+_ONE = select(liveness.c.server_id, liveness.c.revision).where(
+    liveness.c.server_id == bindparam("key")
 )
 _CATALOGUE = select(servers.c.tools_digest, servers.c.catalogue).where(
     servers.c.server_id == bindparam("key")
@@ -372,7 +372,8 @@ _DATABASES = select(servers.c.server_id, servers.c.database).where(
     among(servers.c.server_id, "ids"), servers.c.database.is_not(None)
 )
 _NODES = (
-    select(servers.c.node_of, servers.c.server_id, servers.c.hostname, servers.c.last_seen)
+    select(servers.c.node_of, servers.c.server_id, servers.c.hostname, liveness.c.last_seen)
+    .select_from(whole_servers)
     .where(among(servers.c.node_of, "ids"), servers.c.node_of.is_not(None))
     .order_by(servers.c.server_id)
 )

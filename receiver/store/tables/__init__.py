@@ -18,15 +18,16 @@ from receiver.store.tables.keys import (
     keys,
     sessions,
 )
-from receiver.store.tables.people import annotations, saved_views
-from receiver.store.tables.receivers import commits, pauses, secrets, watches
-from receiver.store.tables.servers import (
+from receiver.store.tables.liveness import (
+    COLUMNS,
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
-    is_in_state,
-    is_listed,
-    servers,
+    liveness,
+    whole_servers,
 )
+from receiver.store.tables.people import annotations, saved_views
+from receiver.store.tables.receivers import commits, pauses, secrets, watches
+from receiver.store.tables.servers import is_in_state, is_listed, servers
 from receiver.store.tables.tools import (
     catalogues,
     has_all_words,
@@ -37,6 +38,7 @@ from receiver.store.tables.tools import (
 from receiver.store.tables.value_lists import among, among_these
 
 __all__ = [
+    "COLUMNS",
     "DUE_COLUMNS",
     "HEARTBEAT_COLUMNS",
     "INDEXED_FIELDS",
@@ -62,6 +64,7 @@ __all__ = [
     "is_of_lapsed_key",
     "key_revisions",
     "keys",
+    "liveness",
     "metadata",
     "of_state",
     "offers_one_of",
@@ -76,4 +79,5 @@ __all__ = [
     "tombstones",
     "toolsets",
     "watches",
+    "whole_servers",
 ]

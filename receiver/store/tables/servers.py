@@ -1,4 +1,4 @@
-"""The table of the servers, its indexes, and which of its columns are written together."""
+"""The table of the servers, and its indexes."""
 
 from sqlalchemy import (
     JSON,
@@ -18,7 +18,7 @@ from contract import IpAddresses, State
 from receiver.domain.queries import ranks_of
 from receiver.store.tables.columns import Json, Key, Member, Moment, constant, metadata
 
-__all__ = ["DUE_COLUMNS", "HEARTBEAT_COLUMNS", "is_in_state", "is_listed", "servers"]
+__all__ = ["is_in_state", "is_listed", "servers"]
 
 servers = Table(
     "servers",
@@ -36,16 +36,11 @@ servers = Table(
     Column("database_uuid", Text),
     Column("endpoint_url", Text),
     Column("heartbeat_interval_seconds", Double),
-    Column("sequence", BigInteger),
     Column("tools_digest", Text),
     Column("started_at", Moment),
     Column("status", Text),
-    Column("timestamp", Moment),
-    Column("uptime_seconds", Double),
     Column("first_seen", Moment, nullable=False),
     Column("registered_at", Moment),
-    Column("last_seen", Moment, nullable=False),
-    Column("heartbeat_count", BigInteger, nullable=False),
     Column("state", Member(State), nullable=False),
     Column("state_since", Moment, nullable=False),
     Column("superseded_by", Key),
@@ -55,12 +50,7 @@ servers = Table(
     Column("conflict_since", Moment),
     Column("flapping_since", Moment),
     Column("labels", Json(tuple[str, ...])),
-    Column("revision", BigInteger, nullable=False),
-    Column("due_at", BigInteger),
     Column("owner", Text),
-    Column("mark_at", BigInteger),
-    Column("mark_heartbeats", BigInteger),
-    Column("mark_sequence", BigInteger),
     Column("repeats", Integer, nullable=False, server_default="0"),
     Column("turns", JSON(none_as_null=True)),
     Column("catalogue", Text),
@@ -68,18 +58,20 @@ servers = Table(
     Column("rank", Integer, nullable=False, server_default="0"),
     Column("profile", BigInteger, nullable=False, server_default="0"),
     Column("family", Text),
-    Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
     # Each has all that lists are filtered by, so that no row is read but those of the page.
     Index("ix_servers_server_id_rank_profile", "server_id", "rank", "profile"),
     Index("ix_servers_rank_server_id_profile", "rank", "server_id", "profile"),
     Index("ix_servers_profile_rank_server_id", "profile", "rank", "server_id"),
-    # A batch updates all rows of a page at once: each new version needs room beside the old one,
-    # or it goes to another page, and with that into all indexes.
+    # All servers of a host restart at once: each new version needs room beside the old one, or it
+    # goes to another page, and with that into all indexes.
     postgresql_with={"fillfactor": 50},
 )
 """
-One row per server: the fields of `contract.ServerRecord`, and those of `receiver.domain.rows.Row`.
+One row per server: most fields of `contract.ServerRecord`, and of `receiver.domain.rows.Row`.
+
+The others, which are written again and again while a server just goes on, are in the table
+`liveness`. So a heartbeat does not write these rows, which have some 500 bytes and many indexes.
 
 `labels`: The labels that people gave to the server's database, a copy of those in the table
 `annotations`; NULL if it has no labels.
@@ -87,18 +79,7 @@ One row per server: the fields of `contract.ServerRecord`, and those of `receive
 `family`: What stands for the `database_uuid` in indexes (`receiver.domain.databases.family_of`);
 NULL if the server has told no UUID.
 
-`revision`: Each write raises it by one. A new row begins with a random number, so that a cached
-row with the same `server_id` and revision is the same row, even when a server was deleted and
-created again.
-
-`due_at`: When the watchdog (the task that looks for silent servers) must check the server's state
-again, in microseconds since 1970; NULL for never. A heartbeat does not change this time. The check
-finds that the server has sent meanwhile, and sets a later one.
-
 `owner`: The id of the API key that the server belongs to; NULL when no key ever wrote the server.
-
-`mark_at`, `mark_heartbeats`, `mark_sequence`: The attribute `Row.mark`, a snapshot of how much the
-server had sent; all NULL when `Row.mark` is None.
 
 `repeats`: The score `Row.repeats` for the suspicion that two machines send under one `server_id`.
 
@@ -215,17 +196,3 @@ Index(
     sqlite_where=servers.c.toolset.is_not(None),
     postgresql_where=servers.c.toolset.is_not(None),
 )
-
-HEARTBEAT_COLUMNS = (
-    "sequence",
-    "status",
-    "timestamp",
-    "uptime_seconds",
-    "last_seen",
-    "heartbeat_count",
-    "revision",
-)
-"""The columns of `servers` that are written after a heartbeat that changes nothing else."""
-
-DUE_COLUMNS = ("due_at", "mark_at", "mark_heartbeats", "mark_sequence", "revision")
-"""The columns of `servers` that a check for silence changes if it leaves the record as it is."""

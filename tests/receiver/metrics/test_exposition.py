@@ -532,11 +532,13 @@ def large(sqlite_url: str) -> str:
             WITH RECURSIVE numbers(n) AS (
                 SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000
             )
-            INSERT INTO servers (server_id, hostname, odoo_stage, first_seen, last_seen,
-                                 heartbeat_count, state, state_since, revision, rank, profile)
-            SELECT 's' || n, 'web-' || n, iif(n % 3, 'production', 'dev'), 0, 0, 1,
-                   iif(n % 10, 'up', 'down'), 0, 0, iif(n % 10, 5, 0), iif(n % 3, 1, 2)
+            INSERT INTO servers (server_id, hostname, odoo_stage, first_seen, state,
+                                 state_since, rank, profile)
+            SELECT 's' || n, 'web-' || n, iif(n % 3, 'production', 'dev'), 0,
+                   iif(n % 10, 'up', 'down'), 0, iif(n % 10, 5, 0), iif(n % 3, 1, 2)
             FROM numbers;
+            INSERT INTO liveness (server_id, last_seen, heartbeat_count, revision)
+            SELECT server_id, 0, 1, 0 FROM servers;
             INSERT INTO profiles (id, stage) VALUES (1, 'production'), (2, 'dev');
             COMMIT;
             """

@@ -43,7 +43,7 @@ def lock(postgresql_url: str) -> Iterator[Callable[[], Any]]:
     with closing(psycopg.connect(url.render_as_string(hide_password=False))) as other:
 
         def begin() -> Callable[[], None]:
-            other.execute("LOCK TABLE servers")
+            other.execute("LOCK TABLE servers, liveness")
             return other.rollback
 
         yield begin

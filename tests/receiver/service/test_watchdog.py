@@ -344,9 +344,12 @@ def test_clock_that_was_ahead_and_is_corrected_hides_no_silence(fleet: Watched) 
 
 
 def test_start_with_a_right_clock_writes_no_server(fleet: Watched, engine: Engine) -> None:
-    def rows() -> list[tuple[Any, ...]]:
+    def rows() -> list[list[tuple[Any, ...]]]:
         with engine.connect() as connection:
-            return [*map(tuple, connection.exec_driver_sql("SELECT * FROM servers"))]
+            return [
+                [*map(tuple, connection.exec_driver_sql(f"SELECT * FROM {table}"))]
+                for table in ("servers", "liveness")
+            ]
 
     watchdog = SteppedWatchdog(fleet, fleet.store)
     watchdog.look()
@@ -389,7 +392,7 @@ def test_clock_that_went_back_while_no_receiver_ran_leaves_no_time_in_the_future
     columns = "first_seen, registered_at, last_seen, state_since, coalesce(due_at, 0)"
     with engine.connect() as connection:
         times = connection.exec_driver_sql(
-            f"SELECT {columns} FROM servers ORDER BY server_id"
+            f"SELECT {columns} FROM servers JOIN liveness USING (server_id) ORDER BY server_id"
         ).all()
         told = connection.exec_driver_sql("SELECT max(at) FROM events").scalar_one()
         watched = connection.exec_driver_sql("SELECT heard_since, seen_at FROM watches").one()
@@ -571,11 +574,11 @@ def test_watchdog_survives_a_failing_database_with_one_warning(
     monkeypatch.setattr(fleet.store.watch, "sweep", noted)
     watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
     with engine.connect() as connection, running(watchdog):
-        connection.exec_driver_sql("ALTER TABLE servers RENAME TO gone")
+        connection.exec_driver_sql("ALTER TABLE liveness RENAME TO gone")
         connection.commit()
         seen = len(looks)
         wait_until(lambda: len(looks) > seen + 3)  # two have failed
-        connection.exec_driver_sql("ALTER TABLE gone RENAME TO servers")
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO liveness")
         connection.commit()
         for each in ("b", "c"):  # when c was checked, the sweep of b has ended
             fleet.beat(each)

@@ -19,10 +19,14 @@ from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS, wait_until
 from watched import MOMENT, assert_tallied, at_once, beats, counts, have_patience, hear, kept_in
 
-LOCK = "SELECT 1 FROM servers WHERE server_id = %s FOR UPDATE"
+LOCK = "SELECT 1 FROM liveness WHERE server_id = %s FOR UPDATE"
 INSERT = """
-    INSERT INTO servers (server_id, hostname, first_seen, last_seen, heartbeat_count, revision)
-    VALUES (%s, 'other', 0, 0, 1, 0)
+    WITH given AS (
+        INSERT INTO servers (server_id, hostname, first_seen) VALUES (%s, 'other', 0)
+        RETURNING server_id
+    )
+    INSERT INTO liveness (server_id, last_seen, heartbeat_count, revision)
+    SELECT server_id, 0, 1, 0 FROM given
 """
 FAIL_FIRST_WRITES = """
     CREATE SEQUENCE tries;
@@ -240,7 +244,7 @@ def test_locked_row_can_be_read(store: SqlStore, other: psycopg.Connection) -> N
 
 
 def test_locked_table_raises_store_unavailable(store: SqlStore, other: psycopg.Connection) -> None:
-    other.execute("LOCK TABLE servers")
+    other.execute("LOCK TABLE liveness")
 
     with pytest.raises(StoreUnavailable):
         store.servers.get("a")
@@ -256,7 +260,8 @@ def test_row_unlocked_in_time_is_merged_into(
     with ThreadPoolExecutor(1) as thread:
         applying = thread.submit(hear, store, beats("a"))
         wait_until(lambda: is_waiting_for_a_lock(observer))
-        other.execute("UPDATE servers SET hostname = 'other', revision = revision + 1")
+        other.execute("UPDATE liveness SET revision = revision + 1")
+        other.execute("UPDATE servers SET hostname = 'other'")
         other.commit()
         (applied,) = applying.result(PATIENCE_SECONDS)
 
@@ -285,6 +290,7 @@ def test_row_deleted_by_a_concurrent_transaction_is_created_again(
     have_patience(store)
     store.servers.apply(beats("a", hostname="old"))
     other.execute("DELETE FROM facets")
+    other.execute("DELETE FROM liveness")
     other.execute("DELETE FROM servers")
 
     with ThreadPoolExecutor(1) as thread:

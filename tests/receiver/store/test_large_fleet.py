@@ -46,7 +46,7 @@ def large_file(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) 
     )
     store.servers.apply([Incoming(beat, datetime(2026, 1, 31, 12, tzinfo=timezone.utc))])
     with store.transactions.read() as connection:
-        for table in ("servers", "facets", "search_texts"):
+        for table in ("servers", "liveness", "facets", "search_texts"):
             names = [
                 name for _, name, *_ in connection.execute(text(f"PRAGMA table_info({table})"))
             ]

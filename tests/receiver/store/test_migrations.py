@@ -1,6 +1,7 @@
 """The tables and their migrations, and what the databases promise of them."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,7 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from attrs import fields
-from sqlalchemy import Connection, Engine, create_engine, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, select, text
 
 import receiver
 from contract import Heartbeat, ServerRecord, State
@@ -23,8 +24,9 @@ from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS, Filter, index_text
 from receiver.store import SqlStore, migrations
-from receiver.store.tables import metadata, servers
-from watched import MOMENT, assert_tallied, beats
+from receiver.store.tables import COLUMNS, liveness, metadata, servers
+from servers import PATIENCE_SECONDS, wait_until
+from watched import MOMENT, assert_tallied, beats, counts
 
 
 def migrate(connection: Connection, revision: str) -> None:
@@ -70,22 +72,25 @@ def test_newest_revision_is_the_head_of_the_migrations() -> None:
 def test_columns_of_servers_are_the_fields_of_a_record() -> None:
     names = [field.name for field in fields(ServerRecord)]
 
-    assert [
-        *names,
-        "revision",
-        "due_at",
-        "owner",
-        "mark_at",
-        "mark_heartbeats",
-        "mark_sequence",
-        "repeats",
-        "turns",
-        "catalogue",
-        "toolset",
-        "rank",
-        "profile",
-        "family",
-    ] == servers.columns.keys()
+    assert sorted(
+        [
+            *names,
+            "revision",
+            "due_at",
+            "owner",
+            "mark_at",
+            "mark_heartbeats",
+            "mark_sequence",
+            "repeats",
+            "turns",
+            "catalogue",
+            "toolset",
+            "rank",
+            "profile",
+            "family",
+        ]
+    ) == sorted(COLUMNS)
+    assert {"server_id"} == {*servers.columns.keys()} & {*liveness.columns.keys()}
 
 
 def test_migration_counts_the_existing_servers(new_database_url: str, new_engine: Engine) -> None:
@@ -164,7 +169,7 @@ def test_migration_gives_existing_servers_a_state_and_a_due_time(
     store = SqlStore(make_url(new_database_url))
     kept = {each: store.servers.get(each) for each in ("up", "new", "long")}
     with store.transactions.read() as connection:
-        query = select(servers.c.server_id, servers.c.due_at)
+        query = select(liveness.c.server_id, liveness.c.due_at)
         due = dict(map(tuple, connection.execute(query)))
     found = [
         found_by(store, Filter(state="up")),
@@ -223,6 +228,86 @@ def test_migration_lets_no_alarm_begin_by_an_older_event(
     assert (1, 2, at + 1, at, 0, 0) == tuple(progress)
 
 
+MOVED = ["sequence", "timestamp", "uptime_seconds", "last_seen", "heartbeat_count", "revision"]
+MOVED += ["due_at", "mark_at", "mark_heartbeats", "mark_sequence"]
+INSERT = """
+INSERT INTO servers (server_id, ip_addresses, odoo_stage, sequence, status, timestamp,
+    uptime_seconds, first_seen, last_seen, heartbeat_count, revision, due_at, mark_at,
+    mark_heartbeats, mark_sequence, twin_of)
+VALUES (:id, '{"primary": "10.0.0.1", "all": []}', 'dev', 1, 'healthy', 2, 3.5, 4, 5, 6, 7, 8, 9,
+    10, 11, :twin)
+"""
+
+
+def test_migration_keeps_all_that_was_known_of_servers(
+    new_database_url: str, new_engine: Engine
+) -> None:
+    """Indexes, too, and the defaults of columns."""
+    with new_engine.begin() as connection:
+        migrate(connection, "0022")
+        twins = [{"id": f"s{n}", "twin": "s1" if n % 2 else None} for n in (3, 1, 2)]
+        connection.execute(text(INSERT), twins)
+        connection.execute(
+            text(
+                "INSERT INTO servers (server_id, first_seen, last_seen, heartbeat_count, revision)"
+                " VALUES ('é', 0, 1, 0, 2)"
+            )
+        )
+        before = described(connection, "SELECT * FROM servers")
+    SqlStore(make_url(new_database_url)).close()
+    with new_engine.connect() as connection:
+        joined = "SELECT * FROM servers JOIN liveness USING (server_id)"
+        after = described(connection, joined)
+
+    assert 4 == len(before[0])
+    assert before == after
+
+
+def described(connection: Connection, query: str) -> tuple[list[dict[str, object]], str]:
+    """All rows that a query finds, and what is not moved of the table `servers`."""
+    rows = [dict(row) for row in connection.exec_driver_sql(query).mappings()]
+    inspector = inspect(connection)
+    columns = [each for each in inspector.get_columns("servers") if each["name"] not in MOVED]
+    indexes = [
+        {**each, "dialect_options": {k: str(v) for k, v in each["dialect_options"].items()}}
+        for each in inspector.get_indexes("servers")
+        if each["column_names"] != ["due_at"]
+    ]
+    rest = [
+        [{**each, "type": str(each["type"])} for each in columns],
+        sorted(indexes, key=lambda index: str(index["name"])),
+        inspector.get_pk_constraint("servers"),
+    ]
+    return sorted(rows, key=lambda row: str(row["server_id"])), str(rest)
+
+
+def test_heartbeats_that_an_older_receiver_commits_during_an_upgrade_are_kept(
+    new_postgresql_url: str,
+) -> None:
+    engine = create_engine(new_postgresql_url)
+    with engine.begin() as connection:
+        migrate(connection, "0022")
+        connection.execute(text(INSERT), {"id": "a", "twin": None})
+    older = engine.connect()
+    with older, ThreadPoolExecutor(1) as thread, engine.connect() as observer:
+        older.exec_driver_sql("UPDATE servers SET heartbeat_count = 7")
+        upgrading = thread.submit(SqlStore, make_url(new_postgresql_url))
+
+        def is_waiting() -> bool:
+            with observer.begin():
+                locks = observer.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                return bool(locks.scalar_one())
+
+        wait_until(is_waiting)
+        older.commit()
+        store = upgrading.result(PATIENCE_SECONDS)
+    found = counts(store)
+    store.close()
+    engine.dispose()
+
+    assert {"a": 7} == found
+
+
 def test_sqlite_commit_is_synced_to_disk(sqlite_url: str) -> None:
     store = SqlStore(make_url(sqlite_url))
 
@@ -259,6 +344,7 @@ def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_ur
         ("alarms", "C"),
         ("events", "C"),
         ("facets", "C"),
+        ("liveness", "C"),
         ("search_texts", "C"),
         ("servers", "C"),
         ("silences", "C"),

@@ -14,7 +14,7 @@ from receiver.domain.errors import StoreUnavailable
 from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
 from receiver.store.migrations import NEWEST
-from receiver.store.tables import keys, servers, watches
+from receiver.store.tables import keys, liveness, watches
 from servers import Clock
 from watched import beats, endless
 
@@ -69,7 +69,7 @@ def test_tables_of_another_version_refuse_writes_until_they_are_known_again(
     beat(store)
 
     with engine.connect() as connection:
-        found = connection.execute(select(servers.c.server_id, servers.c.heartbeat_count)).all()
+        found = connection.execute(select(liveness.c.server_id, liveness.c.heartbeat_count)).all()
         assert [("a", 2)] == found
         assert [] == connection.execute(select(keys)).all()
 
@@ -100,7 +100,7 @@ def test_rows_of_another_database_are_read_anew(
     """Of the server `a` both databases have the same revision, and other content."""
     beat(store)
     with engine.connect() as connection:
-        revision = connection.execute(select(servers.c.revision)).scalar_one()
+        revision = connection.execute(select(liveness.c.revision)).scalar_one()
     restore()
     engine.dispose()
     other = Heartbeat(server_id="a", hostname="restored")
@@ -108,7 +108,7 @@ def test_rows_of_another_database_are_read_anew(
     rival.servers.apply([Incoming(other, Clock()())])
     rival.close()
     with engine.begin() as connection:
-        connection.execute(update(servers).values(revision=revision))
+        connection.execute(update(liveness).values(revision=revision))
     # More than each heartbeat changes, so that the whole row is written.
     store.servers.apply([Incoming(Heartbeat(server_id="a", port=1), Clock()())])
 

@@ -83,7 +83,15 @@ FILTERS = {
     "capability": "capabilities",
 }
 
-TABLES = ("servers", "profiles", "tallies", "search_texts", "catalogues", "toolsets")
+TABLES = (
+    "servers",
+    "liveness",
+    "profiles",
+    "tallies",
+    "search_texts",
+    "catalogues",
+    "toolsets",
+)
 """The tables that have nothing without servers, but for the inverted index."""
 
 Message = Heartbeat | Registration

@@ -445,8 +445,8 @@ def test_target_list_that_fails_halfway_is_an_error_or_cut_off(
     monkeypatch.setattr(fleet, "_AT_ONCE", 1000)
     send_three_pages(on_sqlite)
     with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
-        spoil = "UPDATE servers SET ip_addresses = '{', revision = 0 WHERE server_id = 's1500'"
-        database.execute(spoil)
+        database.execute("UPDATE servers SET ip_addresses = '{' WHERE server_id = 's1500'")
+        database.execute("UPDATE liveness SET revision = 0 WHERE server_id = 's1500'")
         database.commit()
 
     if is_long:

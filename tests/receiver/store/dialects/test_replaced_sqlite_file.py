@@ -167,7 +167,7 @@ def test_write_ahead_log_of_the_old_file_stays_with_it(
     with closing(sqlite3.connect(place.file)) as new, closing(sqlite3.connect(aside)) as kept:
         assert [("ok",)] == new.execute("PRAGMA integrity_check").fetchall()
         assert [("lost", 21)] == kept.execute(
-            "SELECT hostname, heartbeat_count FROM servers"
+            "SELECT hostname, heartbeat_count FROM servers JOIN liveness USING (server_id)"
         ).fetchall()
     assert f"{place.log()} belongs to the file that was replaced" in caplog.text
     assert f"{place.file} was replaced; the receiver goes on" in caplog.text
@@ -232,7 +232,8 @@ def test_empty_file_is_no_fleet_until_a_restart(place: Place) -> None:
 def test_rows_of_the_old_file_are_not_merged_into_those_of_the_new(place: Place) -> None:
     """Both files have the same row with the same revision, and other content."""
     with closing(sqlite3.connect(place.backup)) as backup:
-        backup.execute("UPDATE servers SET revision = revision + 1, version = 'backup'")
+        backup.execute("UPDATE liveness SET revision = revision + 1")
+        backup.execute("UPDATE servers SET version = 'backup'")
         backup.commit()
     place.beat("lost")
     place.replace()
@@ -246,7 +247,8 @@ def test_rows_of_the_old_file_are_not_merged_into_those_of_the_new(place: Place)
 
 def test_rows_do_not_survive_a_restore_into_the_same_file(place: Place) -> None:
     with closing(sqlite3.connect(place.backup)) as backup:
-        backup.execute("UPDATE servers SET revision = revision + 1, version = 'backup'")
+        backup.execute("UPDATE liveness SET revision = revision + 1")
+        backup.execute("UPDATE servers SET version = 'backup'")
         backup.commit()
         place.beat("lost")
         with closing(sqlite3.connect(place.file)) as file:

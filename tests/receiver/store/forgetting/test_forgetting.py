@@ -270,10 +270,8 @@ def test_server_that_is_heard_between_choice_and_deletion_stays(
         psycopg.connect(postgresql_url.replace("+psycopg", "")) as other,
         ThreadPoolExecutor(1) as thread,
     ):
-        other.execute(
-            "UPDATE servers SET state = 'up', rank = 5, revision = revision + 1"
-            " WHERE server_id = 'a'"
-        )
+        other.execute("UPDATE liveness SET revision = revision + 1 WHERE server_id = 'a'")
+        other.execute("UPDATE servers SET state = 'up', rank = 5 WHERE server_id = 'a'")
         forgetting = thread.submit(forget, fleet)
         wait_until(lambda: is_waiting_for_a_lock(fleet.store))
         other.commit()

@@ -27,7 +27,7 @@ from receiver.domain.queries import (
 from receiver.store import SqlStore
 from receiver.store.indexes.conditions import apply_conditions, conditions_of
 from receiver.store.tables import servers
-from watched import count_anew, hear
+from watched import change_servers, count_anew, hear
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 STAGES = ["production", "staging", "", None]
@@ -70,9 +70,7 @@ def fleet(store: SqlStore, engine: Engine) -> list[ServerRecord]:
     }
     with engine.begin() as connection:
         for server_id, change in changes.items():
-            given = {"id": server_id}
-            query = f"UPDATE servers SET {change}, revision = 1 WHERE server_id = :id"
-            connection.execute(text(query), given)
+            change_servers(connection, change, "server_id = :id", id=server_id)
         count_anew(connection)
     records = [store.servers.get(beat.server_id) for beat in beats]
     assert [each and rank_of(each).value for each in records] == ranks(engine)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from attrs import evolve
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event
 
 from contract import EventKind, Heartbeat
 from keyring import made
@@ -11,7 +11,7 @@ from receiver.domain.grouping.timeline import Stretch
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_EVENTS
 from receiver.store import SqlStore
-from watched import Watched
+from watched import Watched, change_servers
 
 
 def test_query_for_troubled_servers_finds_those_that_may_have_a_problem(
@@ -34,8 +34,7 @@ def test_query_for_troubled_servers_finds_those_that_may_have_a_problem(
         "node": f"conflict_since = {now}, node_of = 'well'",
     }.items():
         with engine.begin() as connection:
-            query = f"UPDATE servers SET {changed}, revision = revision + 1 WHERE server_id = :key"
-            connection.execute(text(query), {"key": server_id})
+            change_servers(connection, changed, "server_id = :id", id=server_id)
 
     found = servers.troubled({}, limit=10)
 

@@ -189,7 +189,7 @@ def test_fleet_whose_silence_is_checked_while_one_pages_is_listed_once(
     def check() -> None:
         with engine.begin() as connection:  # what the watchdog writes of a server that is up
             connection.execute(
-                text("UPDATE servers SET due_at = due_at + 1, revision = revision + 1")
+                text("UPDATE liveness SET due_at = due_at + 1, revision = revision + 1")
             )
 
     walker = world.walk(Order.LAST_SEEN_DOWN, 2, check)

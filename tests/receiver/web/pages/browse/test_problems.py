@@ -21,7 +21,7 @@ from receiver.domain.grouping.problems import Trouble
 from receiver.web.pages.told import told_of
 from server_records import server_record
 from servers import ANY_PAUSE_SECONDS, Clock, serve
-from watched import Watched
+from watched import Watched, change_servers
 
 HOSTILE = "<script>alert('x')</script>\u202e"
 
@@ -110,8 +110,7 @@ def test_front_page_shows_each_kind_of_problem(
         "flaps": f"flapping_since = {now}",
     }.items():
         with engine.begin() as connection:
-            query = f"UPDATE servers SET {changed}, revision = revision + 1 WHERE server_id = :key"
-            connection.execute(text(query), {"key": server_id})
+            change_servers(connection, changed, "server_id = :id", id=server_id)
 
     page = receiver.get("/").text
 
@@ -134,9 +133,7 @@ def test_copies_with_the_same_name_are_called_by_their_ids(
     for server_id in ("odoo_web-1", "odoo_web-2"):
         fleet.beat(server_id, database="odoo")
     with engine.begin() as connection:
-        connection.execute(
-            text("UPDATE servers SET twin_of = 'x', database_uuid = 'u', revision = revision + 1")
-        )
+        change_servers(connection, "twin_of = 'x', database_uuid = 'u'")
 
     (twins,) = items(receiver.get("/").text)
     alerts = plain(receiver.get("/alerts").text)
@@ -234,8 +231,7 @@ def test_silenced_problems_say_since_when_without_being_opened(
     fleet.beat("b")
     later(clock, fleet, 400, "twin", "copy")
     with engine.begin() as connection:
-        query = "UPDATE servers SET twin_of = 'x', revision = revision + 1"
-        connection.execute(text(f"{query} WHERE server_id IN ('twin', 'copy')"))
+        change_servers(connection, "twin_of = 'x'", "server_id IN ('twin', 'copy')")
     silence = {"query": "", "reason": "upgrade", "duration_seconds": 3600}
     receiver.post("/silences", json=silence).raise_for_status()
 
@@ -318,8 +314,7 @@ def test_problem_of_servers_with_long_names_leads_to_the_events_of_its_time(
 ) -> None:
     fleet.beat(*(f"s{n}{'x' * 200}" for n in range(21)))
     with engine.begin() as connection:
-        query = "UPDATE servers SET flapping_since = 1769860800000000, revision = revision + 1"
-        connection.execute(text(query))
+        change_servers(connection, "flapping_since = 1769860800000000")
 
     (link,) = re.findall(r'class="leads"> <a href="([^"]+)"', receiver.get("/").text)
 
@@ -408,8 +403,7 @@ def test_each_kind_of_problem_is_shown_beside_many_of_another(
             "flaps": "flapping_since",
             "waves": "flapping_since",
         }.items():
-            query = f"UPDATE servers SET {column} = {now}, revision = revision + 1"
-            connection.execute(text(f"{query} WHERE server_id = :key"), {"key": server_id})
+            change_servers(connection, f"{column} = {now}", "server_id = :id", id=server_id)
 
     page = receiver.get("/").text
 
@@ -429,8 +423,7 @@ def test_kinds_of_problems_without_room_are_counted(
     fleet.beat(long, hostname=long, database=long)
     fleet.beat(f"{long[:-1]}x", hostname=long, database=long)
     with engine.begin() as connection:
-        query = "UPDATE servers SET flapping_since = 1, revision = revision + 1"
-        connection.execute(text(query))
+        change_servers(connection, "flapping_since = 1")
         connection.execute(
             text("UPDATE servers SET conflict_since = 1 WHERE server_id = :key"), {"key": long}
         )
@@ -510,9 +503,8 @@ def test_problems_follow_a_filter_by_key(admin: httpx.Client, engine: Engine, cl
     del admin.headers["X-Owners"]
     with engine.begin() as connection:
         for server_id, owner in {"a": "fine", "b": "other"}.items():
-            changed = "conflict_since = 1, owner = :owner, revision = revision + 1"
-            query = f"UPDATE servers SET {changed} WHERE server_id = :key"
-            connection.execute(text(query), {"owner": owner, "key": server_id})
+            changed = "conflict_since = 1, owner = :owner"
+            change_servers(connection, changed, "server_id = :id", owner=owner, id=server_id)
 
     def told(query: str) -> list[str]:
         page = admin.get("/", params={"query": query}).text
