@@ -14,7 +14,7 @@ from contract.codec import dumps, loads, parse, structure, unstructure
 from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
 from contract.events import Event, EventKind, changes, tool_changes
 from contract.fields import MOST_TOOLS
-from contract.merging import MOVING, merge, register, repeats
+from contract.merging import MOVING, merge, merge_repeated, register, repeats
 from contract.messages import FAREWELL, Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord, State
 from contract.schema import json_schema
@@ -53,6 +53,7 @@ __all__ = [
     "liveness",
     "loads",
     "merge",
+    "merge_repeated",
     "parse",
     "patience",
     "register",

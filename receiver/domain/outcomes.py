@@ -26,11 +26,15 @@ class Incoming(NamedTuple):
         message: The message.
         received_at: When the receiver received the message.
         key: The API key that came with the message; None if the receiver requires no keys.
+        repeated: A record that the message was found to repeat, in the sense of
+            `contract.repeats`; it may be older than the record of the server. None if there is no
+            such record at hand.
     """
 
     message: Registration | Heartbeat
     received_at: datetime
     key: Key | None = None
+    repeated: ServerRecord | None = None
 
 
 class Applied(NamedTuple):

@@ -9,7 +9,7 @@ one of these two steps is decoded once more by `contract.loads`, whose errors sa
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import timezone
 from functools import lru_cache
-from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin
+from typing import Any, Generic, Protocol, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from attrs import fields, has
@@ -36,6 +36,7 @@ from contract.fields import (
     present_type,
     rule_of,
 )
+from contract.merging import with_objects_of
 from receiver.domain.outcomes import BodyKind
 from receiver.service.json_items import cut, is_too_deep
 
@@ -44,6 +45,7 @@ __all__ = [
     "MAX_BATCH_SIZE",
     "MAX_MESSAGE_BYTES",
     "MAX_REGISTRATION_BYTES",
+    "Found",
     "Items",
     "Known",
     "Messages",
@@ -61,6 +63,12 @@ MAX_BATCH_SIZE = 1000
 """How many heartbeats a batch may hold."""
 
 T = TypeVar("T")
+Decoded = tuple[T, ServerRecord | None]
+"""
+A message, and the record that the message `repeats`.
+
+None stands for no such record: the message was compared with none, or is another one.
+"""
 
 _SHORT = 64
 _NOT_PLAIN = (msgspec.MsgspecError, RecursionError, *BROKEN)
@@ -81,17 +89,23 @@ def nothing_known(_: str) -> ServerRecord | None:
     return None
 
 
+Found = Decoded[Heartbeat | Registration] | InvalidMessage
+"""A message of a body, or what is wrong with an item of a batch that is none."""
+
+
 class Messages(Protocol):
     """The messages of a body, where an InvalidMessage stands for each invalid item of a batch."""
 
     def __len__(self) -> int:
         """How many messages there are, invalid ones included."""
 
-    def __iter__(self) -> Iterator[Heartbeat | Registration | InvalidMessage]:
+    def __iter__(self) -> Iterator[Found]:
         """The messages in the order of the body; each is decoded when the iterator reaches it."""
 
 
-def decode(kind: BodyKind, body: bytes, known: Known = nothing_known) -> Heartbeat | Registration:
+def decode(
+    kind: BodyKind, body: bytes, known: Known = nothing_known
+) -> Decoded[Heartbeat | Registration]:
     """Decode a body that is one message of this kind. Raises MalformedJSON and InvalidMessage."""
     if kind is BodyKind.HEARTBEAT:
         return _heartbeats.read(body, known)
@@ -130,18 +144,20 @@ class Reader(Generic[T]):
         self._check_moving = _all_of(
             kind,
             lambda name, type_: (
-                name in MOVING or type_ == ToolNames or rule_of(type_) is rule_of(Moment)
+                name in MOVING - {"server_id"}
+                or type_ == ToolNames
+                or rule_of(type_) is rule_of(Moment)
             ),
         )
 
-    def read(self, body: bytes, known: Known = nothing_known) -> T:
+    def read(self, body: bytes, known: Known = nothing_known) -> Decoded[T]:
         """Decode a single message. Raises MalformedJSON and InvalidMessage."""
         if not _may_hold_nul(body) and _is_utf8(body):
             try:
                 return self._quickly(body, known)
             except _NOT_PLAIN:
                 pass
-        return loads(body, self._kind)
+        return loads(body, self._kind), None
 
     def read_list(
         self, body: bytes, *, at_most: int, longest: int, known: Known = nothing_known
@@ -166,7 +182,7 @@ class Reader(Generic[T]):
             raise InvalidMessage([Problem("", problem)])
         may_be_plain = is_valid and not _may_hold_nul(body)
 
-        def read(item: bytes | msgspec.Raw) -> T | InvalidMessage:
+        def read(item: bytes | msgspec.Raw) -> Decoded[T] | InvalidMessage:
             if len(item) > longest:
                 return InvalidMessage([Problem("", f"has more than {longest} bytes")])
             return self._message_or_error(item, known, may_be_plain=may_be_plain)
@@ -188,20 +204,20 @@ class Reader(Generic[T]):
             raise InvalidMessage([Problem("", f"expected a list of {self._name}s")])
         return items, False
 
-    def _quickly(self, body: bytes | msgspec.Raw, known: Known) -> T:
+    def _quickly(self, body: bytes | msgspec.Raw, known: Known) -> Decoded[T]:
         """Decode with msgspec. Raises an error of `_NOT_PLAIN` if the message may be invalid."""
         message = self._decode(body)
         if isinstance(message, Heartbeat):
             record = known(message.server_id)
             if record is not None and repeats(record, message):
                 self._check_moving(message)
-                return message
+                return cast("T", with_objects_of(record, message)), record
         self._check(message)
-        return message
+        return message, None
 
     def _message_or_error(
         self, item: bytes | msgspec.Raw, known: Known, *, may_be_plain: bool
-    ) -> T | InvalidMessage:
+    ) -> Decoded[T] | InvalidMessage:
         if may_be_plain:
             try:
                 return self._quickly(item, known)
@@ -209,7 +225,7 @@ class Reader(Generic[T]):
                 pass
         text = bytes(item)
         try:
-            return loads(text, self._kind)
+            return loads(text, self._kind), None
         except InvalidMessage as error:
             refused = error
         except MalformedJSON as error:
@@ -232,7 +248,7 @@ class Items(Generic[T]):
     def __init__(
         self,
         items: Sequence[bytes | msgspec.Raw],
-        read: Callable[[bytes | msgspec.Raw], T | InvalidMessage],
+        read: Callable[[bytes | msgspec.Raw], Decoded[T] | InvalidMessage],
     ) -> None:
         self._items = items
         self._read = read
@@ -240,7 +256,7 @@ class Items(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __iter__(self) -> Iterator[T | InvalidMessage]:
+    def __iter__(self) -> Iterator[Decoded[T] | InvalidMessage]:
         return map(self._read, self._items)
 
 

@@ -6,12 +6,19 @@ from datetime import datetime
 from time import perf_counter
 from typing import NamedTuple, TypeVar, cast
 
-from contract import FleetError, Heartbeat, InvalidMessage, Registration
+from contract import FleetError, InvalidMessage
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.domain.rate_limits import RateLimits
-from receiver.service.decoding import Known, Messages, decode, decode_batch, nothing_known
+from receiver.service.decoding import (
+    Found,
+    Known,
+    Messages,
+    decode,
+    decode_batch,
+    nothing_known,
+)
 
 __all__ = ["MOST_MESSAGES", "Apply", "Body", "QueueName", "Submission", "ingest"]
 
@@ -33,7 +40,7 @@ MOST_MESSAGES = 1000
 
 _FEWEST_MESSAGES = 64
 
-_Message = Heartbeat | Registration | InvalidMessage
+_Message = Incoming | InvalidMessage
 
 
 class Submission(NamedTuple):
@@ -77,7 +84,7 @@ class Body:
     decoded: deque[_Message] | None = None
     _opening: Generator[None, None, Messages] | None = None
     _count: int | None = None
-    _undecoded: Iterator[_Message] = iter(())
+    _undecoded: Iterator[Found] = iter(())
 
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
@@ -91,7 +98,7 @@ class Body:
         """Whether all messages of the body have a result, or the body as a whole an `error`."""
         return self.error is not None or len(self.outcomes) == self._count
 
-    def take(self) -> Iterator[_Message]:
+    def take(self) -> Iterator[Found]:
         """The messages that were never taken; each is decoded when the iterator reaches it."""
         return self._undecoded
 
@@ -136,7 +143,8 @@ class Body:
                 return False
             self._count = len(messages)
             self._undecoded = iter(messages)
-        self._charge(self._count, limits)
+        if self.key_id is not None:
+            self._charge(self.key_id, self._count, limits)
         return True
 
     def _messages(self, known: Known) -> Messages | None:
@@ -152,14 +160,13 @@ class Body:
             return cast("Messages", end.value)
         return None
 
-    def _charge(self, count: int, limits: "_Limits") -> None:
-        if self.key_id is not None:
-            cost = max(count, self.size // _COST_BYTES, 1)
-            refusal = limits.refusal(self.key_id, cost)
-            if refusal is None:
-                self.cost = cost
-            else:
-                self.error = refusal
+    def _charge(self, key_id: str, count: int, limits: "_Limits") -> None:
+        cost = max(count, self.size // _COST_BYTES, 1)
+        refusal = limits.refusal(key_id, cost)
+        if refusal is None:
+            self.cost = cost
+        else:
+            self.error = refusal
 
 
 def ingest(  # noqa: PLR0913 - all but what it works with by name
@@ -194,16 +201,17 @@ def ingest(  # noqa: PLR0913 - all but what it works with by name
     taken: list[tuple[Body, _Message]] = []
     written = 0
     try:
-        taken.extend(_take(bodies, _Limits(limits), known, reading_seconds, most_messages))
-        incoming = [
-            Incoming(message, body.submission.received_at, body.submission.key)
-            for body, message in taken
-            if not isinstance(message, InvalidMessage)
-        ]
+        until = perf_counter() + reading_seconds
+        for body, message in _messages_of(bodies, _Limits(limits), known):
+            if message is not None:
+                taken.append((body, message))
+            if len(taken) == most_messages or perf_counter() > until:
+                break
+        incoming = [message for _, message in taken if isinstance(message, Incoming)]
         applied = iter(apply(incoming) if incoming else ())
         _spend(bodies, limits)
         for body, message in taken:
-            outcome = message if isinstance(message, InvalidMessage) else next(applied, None)
+            outcome = next(applied, None) if isinstance(message, Incoming) else message
             if outcome is None:
                 break
             body.outcomes.append(outcome)
@@ -217,26 +225,15 @@ def ingest(  # noqa: PLR0913 - all but what it works with by name
     return min(MOST_MESSAGES, 2 * most_messages)
 
 
-def _take(
-    bodies: Iterable[Body],
-    limits: "_Limits",
-    known: Known,
-    reading_seconds: float,
-    most_messages: int,
-) -> Iterator[tuple[Body, _Message]]:
-    """Take the messages for a transaction."""
+def _messages_of(
+    bodies: Iterable[Body], limits: "_Limits", known: Known
+) -> Iterator[tuple[Body, _Message | None]]:
+    """Take the messages of bodies, whose queues take turns; None stands as in `_of_queue`."""
     queues: dict[QueueName, list[Body]] = {}
     for body in bodies:
         body.is_taken = body.has_advanced = False
         queues.setdefault(body.queue, []).append(body)
-    count = 0
-    until = perf_counter() + reading_seconds
-    for body, message in _in_turn([_of_queue(each, limits, known) for each in queues.values()]):
-        if message is not None:
-            count += 1
-            yield body, message
-        if count == most_messages or perf_counter() > until:
-            break
+    return _in_turn([_of_queue(each, limits, known) for each in queues.values()])
 
 
 def _of_queue(
@@ -261,8 +258,13 @@ def _of_queue(
             yield body, None
         else:
             body.is_taken = True
-            for message in body.take():
-                yield body, message
+            _, _, received_at, key = body.submission
+            for found in body.take():
+                if isinstance(found, tuple):
+                    message, repeated = found
+                    yield body, Incoming(message, received_at, key, repeated)
+                else:
+                    yield body, found
 
 
 def _in_turn(iterators: Sequence[Iterator[T]]) -> Iterator[T]:

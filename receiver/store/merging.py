@@ -18,6 +18,7 @@ from contract import (
     changes,
     interval,
     merge,
+    merge_repeated,
     register,
     tool_changes,
 )
@@ -193,33 +194,38 @@ class _Batch:
 
     def merge(self, incoming: Incoming) -> Applied:
         """Merge a message into the row of its server; `write` will write the row and the events."""
-        server_id = incoming.message.server_id
-        before = self._row(server_id)
-        after = _merged(before, incoming)
-        record = after.record
-        key = incoming.key
-        rows_before = self.changed_rows
-        if before is None or _is_description_changed(before, after, incoming.message):
-            told = changes(
-                before and before.record, record, at=record.last_seen, message=incoming.message
-            )
-            told += self._tool_changes(before, after, incoming.message)
-            is_over = key is not None and self._rights.is_over_budget(key)
-            after, told = damped(after, told, at=record.last_seen, is_over_budget=is_over)
-            told = told if key is None else self._rights.within_budget(key, told)
-            self._events += told
-            self._keys[server_id] = key
-            after = after._replace(due_at=_due_at(before, after.record))
-            self._count_entries(after)
-            self.changed_rows += len(told)
-        self._after[server_id] = after
+        message = incoming.message
+        before = self._row(message.server_id)
+        after = None if before is None else _repeated(before, incoming)
+        if after is None:
+            after = _merged(before, incoming)
+            if before is None or _is_description_changed(before, after, message):
+                after = self._described(before, after, incoming)
+        self._after[message.server_id] = after
         self.changed_rows += 1
+        record = after.record
+        if isinstance(message, Heartbeat):
+            return Applied(record, before is None, after.lacks_tools, _is_early(before, record))
+        return Applied(record, before is None)
+
+    def _described(self, before: Row | None, after: Row, incoming: Incoming) -> Row:
+        """The row after a message that changed its description; notes events and other tables."""
+        message, _, key, _ = incoming
+        record = after.record
+        rows_before = self.changed_rows
+        told = changes(before and before.record, record, at=record.last_seen, message=message)
+        told += self._tool_changes(before, after, message)
+        is_over = key is not None and self._rights.is_over_budget(key)
+        after, told = damped(after, told, at=record.last_seen, is_over_budget=is_over)
+        told = told if key is None else self._rights.within_budget(key, told)
+        self._events += told
+        self._keys[record.server_id] = key
+        after = after._replace(due_at=_due_at(before, after.record))
+        self._count_entries(after)
+        self.changed_rows += len(told)
         if key is not None:
-            # The message itself pays for one, the row of its server.
-            self._rights.rows[key.id] += self.changed_rows - rows_before - 1
-        if isinstance(incoming.message, Registration):
-            return Applied(after.record, before is None)
-        return Applied(after.record, before is None, after.lacks_tools, _is_early(before, record))
+            self._rights.rows[key.id] += self.changed_rows - rows_before
+        return after
 
     def write(self, dialect: Dialect, connection: Connection, ids: Sequence[str]) -> Committed:
         """Write the changed rows, in the order of the sorted `ids`, and then the events."""
@@ -360,9 +366,33 @@ def hand_over(
     return Committed({after.server_id: after for _, after in changed}, [])
 
 
+def _repeated(row: Row, incoming: Incoming) -> Row | None:
+    """
+    The row after a heartbeat that repeats its record, and changes `HEARTBEAT_COLUMNS` only.
+
+    This is what `_merged` returns, in half of the time. None for a message that may change more.
+    """
+    message, received_at, key, repeated = incoming
+    record = row.record
+    if record is not repeated or not isinstance(message, Heartbeat):
+        return None
+    after = merge_repeated(record, message, received_at=received_at)
+    if (
+        after.state_since is not record.state_since  # it is heard again
+        or (row.owner is None and key is not None)
+        or row.repeats
+        or repeats_after(row, message)
+        or _has_restarted(record, after, message)
+    ):
+        return None
+    return Row(
+        after, row.revision + 1, row.due_at, row.owner, row.mark, 0, row.turns, row.catalogue
+    )
+
+
 def _merged(row: Row | None, incoming: Incoming) -> Row:
     """The row after merging a message: new record, revision and owner, but the old `due_at`."""
-    message, received_at, key = incoming
+    message, received_at, key, _ = incoming
     record = None if row is None else row.record
     if isinstance(message, Registration):
         after = register(record, message, received_at=received_at)
@@ -398,7 +428,14 @@ def _is_description_changed(before: Row, after: Row, message: Registration | Hea
         return True
     if _description(before.record) != _description(after.record):
         return True
-    old, new = before.record.uptime_seconds, after.record.uptime_seconds
+    return _has_restarted(before.record, after.record, message)
+
+
+def _has_restarted(
+    before: ServerRecord, after: ServerRecord, message: Registration | Heartbeat
+) -> bool:
+    """Whether the uptime fell and the message has no `started_at`, which would tell of restarts."""
+    old, new = before.uptime_seconds, after.uptime_seconds
     return old is not None and new is not None and new < old and message.started_at is None
 
 
@@ -412,7 +449,8 @@ def _is_early(before: Row | None, after: ServerRecord) -> bool:
     declared = after.heartbeat_interval_seconds
     if before is None or declared is None or before.record.heartbeat_interval_seconds != declared:
         return False
-    return after.last_seen - before.record.last_seen < interval(after) / 2
+    passed = after.last_seen - before.record.last_seen
+    return passed + passed < interval(after)
 
 
 def _due_at(before: Row | None, after: ServerRecord) -> int | None:

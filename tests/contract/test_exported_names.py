@@ -36,6 +36,7 @@ def test_the_contract_exports_exactly_the_listed_public_names() -> None:
         "liveness",
         "loads",
         "merge",
+        "merge_repeated",
         "parse",
         "patience",
         "register",

@@ -25,11 +25,14 @@ from contract import (
     dumps,
     loads,
     merge,
+    merge_repeated,
     register,
+    repeats,
     structure,
     tools_digest,
     unstructure,
 )
+from contract.merging import with_objects_of
 from strategies import (
     events,
     heartbeats,
@@ -194,6 +197,85 @@ def test_an_empty_field_of_a_heartbeat_replaces_that_of_the_record(name: str, em
     heartbeat = Heartbeat(server_id=OLD.server_id, **{name: empty})
 
     assert empty == getattr(merge(OLD, heartbeat, received_at=NOON), name)
+
+
+# A heartbeat that repeats its record
+
+
+@st.composite
+def repeated_records(draw: st.DrawFn) -> tuple[ServerRecord, Heartbeat]:
+    """A record, and a heartbeat that says the same as it of their server, in other objects."""
+    record, moving = draw(records()), draw(heartbeats())
+    said = {name: deepcopy(getattr(record, name)) for name in DESCRIPTION}
+    return record, evolve(moving, **said)
+
+
+DESCRIPTION = [
+    "hostname",
+    "ip_addresses",
+    "port",
+    "transport",
+    "version",
+    "odoo_version",
+    "database",
+    "capabilities",
+    "odoo_stage",
+    "database_uuid",
+    "endpoint_url",
+    "heartbeat_interval_seconds",
+    "tools_digest",
+    "started_at",
+    "status",
+]
+
+
+@given(repeated_records(), moments())
+def test_a_heartbeat_known_to_repeat_its_record_is_merged_like_any_other(
+    pair: tuple[ServerRecord, Heartbeat], now: datetime
+) -> None:
+    record, heartbeat = pair
+    before = deepcopy(pair)
+    assert repeats(record, heartbeat)
+
+    after = merge_repeated(record, heartbeat, received_at=now)
+
+    assert merge(record, heartbeat, received_at=now) == after
+    for name in DESCRIPTION:
+        assert getattr(record, name) is getattr(after, name)
+    assert before == pair
+    assert isinstance(hash(after), int)  # it is frozen, as any record is
+
+
+@pytest.mark.parametrize("name", DESCRIPTION)
+@given(pair=repeated_records(), other=heartbeats())
+def test_a_heartbeat_that_says_anything_else_does_not_repeat_the_record(
+    name: str, pair: tuple[ServerRecord, Heartbeat], other: Heartbeat
+) -> None:
+    record, heartbeat = pair
+    assume(getattr(record, name) != getattr(other, name))
+
+    assert not repeats(record, evolve(heartbeat, **{name: getattr(other, name)}))
+
+
+@given(repeated_records())
+def test_a_heartbeat_made_of_the_objects_of_its_record_is_the_same_heartbeat(
+    pair: tuple[ServerRecord, Heartbeat],
+) -> None:
+    record, heartbeat = pair
+
+    same = with_objects_of(record, heartbeat)
+
+    assert (Heartbeat, heartbeat) == (type(same), same)
+    for name in ["server_id", *DESCRIPTION]:
+        assert getattr(record, name) is getattr(same, name)
+    with pytest.raises(FrozenInstanceError):
+        same.hostname = "changed"  # type: ignore[misc]  # that is the point
+
+
+@given(naive=st.datetimes())
+def test_a_repeated_heartbeat_received_at_a_naive_time_raises(naive: datetime) -> None:
+    with pytest.raises(ValueError, match="offset"):
+        merge_repeated(OLD, structure(SLIM, Heartbeat), received_at=naive)
 
 
 # 2. Absent never erases

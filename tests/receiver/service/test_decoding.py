@@ -13,6 +13,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from contract import (
+    MOVING,
     FleetError,
     Heartbeat,
     InvalidMessage,
@@ -62,7 +63,15 @@ both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 def assert_same_outcome(kind: Kind, body: bytes) -> None:
     expected = outcome(lambda: loads(body, kind))
-    assert expected == outcome(lambda: READERS[kind].read(body)), body[:1000]
+    assert expected == outcome(lambda: message(READERS[kind].read(body))), body[:1000]
+
+
+def message(found: Any) -> Any:
+    """The message of a `Decoded`; raises what a reader found in place of a message."""
+    if isinstance(found, InvalidMessage):
+        raise found
+    decoded, _ = found
+    return decoded
 
 
 def outcome(make: Callable[[], object]) -> object:
@@ -102,12 +111,13 @@ WIRE_NAMES = [field.name for field in fields(Heartbeat)]
 def assert_known_record_changes_nothing(said: dict[str, Any], next_body: bytes) -> None:
     """Reading gives the same, whether the record that the message `said` left is known or not."""
     record = merge(None, structure(said, Heartbeat), received_at=NOON)
+    known = {record.server_id: record}.get
     reader = READERS[Heartbeat]
     expected = outcome(lambda: loads(next_body, Heartbeat))
 
-    assert expected == outcome(lambda: reader.read(next_body, lambda _: record)), next_body[:1000]
-    items = reader.read_list(b"[%b]" % next_body, at_most=1, longest=65536, known=lambda _: record)
-    assert expected == outcome(lambda: raised(next(iter(finished(items)))))
+    assert expected == outcome(lambda: message(reader.read(next_body, known))), next_body[:1000]
+    items = reader.read_list(b"[%b]" % next_body, at_most=1, longest=65536, known=known)
+    assert expected == outcome(lambda: message(next(iter(finished(items)))))
 
 
 @settings(max_examples=share_of_examples(5))
@@ -160,7 +170,8 @@ def test_names_of_tools_in_an_old_record_are_checked_again(names: tuple[str, ...
     record = evolve(now, capabilities=names)
 
     expected = outcome(lambda: loads(body, Heartbeat))
-    assert expected == outcome(lambda: READERS[Heartbeat].read(body, lambda _: record))
+    found = outcome(lambda: message(READERS[Heartbeat].read(body, {"a": record}.get)))
+    assert expected == found
 
 
 def test_what_a_known_record_says_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +183,21 @@ def test_what_a_known_record_says_is_not_checked_again(monkeypatch: pytest.Monke
     monkeypatch.delattr("receiver.service.decoding.loads")
     monkeypatch.delattr(reader, "_check")
 
-    assert typed(expected) == typed(reader.read(body, lambda _: record))
+    found, repeated = reader.read(body, {"a": record}.get)
+    assert typed(expected) == typed(found)
+    assert record is repeated
+
+
+@pytest.mark.parametrize("name", [name for name in WIRE_NAMES if name != "server_id"])
+def test_record_is_repeated_only_by_a_message_with_the_same_description(name: str) -> None:
+    record = merge(None, structure(FULL_HEARTBEAT, Heartbeat), received_at=NOON)
+    without = {key: value for key, value in FULL_HEARTBEAT.items() if key != name}
+    is_same = name in MOVING or name not in FULL_HEARTBEAT
+
+    _, repeated = READERS[Heartbeat].read(json.dumps(without).encode(), {"a": record}.get)
+    _, unknown = READERS[Heartbeat].read(json.dumps(FULL_HEARTBEAT).encode())
+
+    assert (record if is_same else None, None) == (repeated, unknown)
 
 
 @both_kinds
@@ -214,7 +239,7 @@ def test_list_items_are_read_as_single_messages_are(kind: Kind, data: st.DataObj
         for value, text in zip(values, texts, strict=True)
     ]
     assert expected == [
-        outcome(partial(raised, each)) if is_json(text) else no_json(each)
+        outcome(partial(message, each)) if is_json(text) else no_json(each)
         for each, text in zip(found, texts, strict=True)
     ]
 
@@ -232,12 +257,6 @@ def no_json(each: object) -> str:
     assert isinstance(each, InvalidMessage)
     assert str(each).startswith("not valid JSON: ")
     return "no JSON"
-
-
-def raised(each: object) -> object:
-    if isinstance(each, InvalidMessage):
-        raise each
-    return each
 
 
 SEARCH = '{"name": "search"}'
@@ -311,11 +330,11 @@ def test_tools_are_read_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delattr("receiver.service.decoding.loads")
 
-    assert typed(expected) == typed(READERS[Registration].read(body))
+    assert typed(expected) == typed(message(READERS[Registration].read(body)))
 
 
 def test_tool_that_is_named_twice_is_read_once() -> None:
-    found = READERS[Heartbeat].read(b'{"server_id": "a", "capabilities": ["x", "y", "x"]}')
+    found, _ = READERS[Heartbeat].read(b'{"server_id": "a", "capabilities": ["x", "y", "x"]}')
 
     assert ("x", "y") == found.capabilities
 
@@ -337,7 +356,8 @@ def test_body_that_is_no_list_or_a_long_one_is_refused(body: bytes, problem: str
 def test_deeply_nested_list_is_read_or_refused() -> None:
     deep = b'[{"server_id": "a", "of_another_version": %b%b}]' % (b"[" * 1000, b"]" * 1000)
 
-    found = outcome(lambda: next(iter(read_list(Heartbeat, deep, at_most=1, longest=65536))))
+    (item,) = read_list(Heartbeat, deep, at_most=1, longest=65536)
+    found = outcome(lambda: message(item))
 
     refused = InvalidMessage, (Problem("", "is nested too deeply"),)
     assert found in (refused, typed(Heartbeat(server_id="a")))
@@ -377,7 +397,7 @@ def test_unreadable_item_refuses_itself_only(item: str) -> None:
     assert isinstance(refused, InvalidMessage)
     assert [""] == [each.path for each in refused.problems] or "server_id: is required" == reason
     assert str(refused).startswith(reason)
-    assert Heartbeat(server_id="b") == first == last
+    assert (Heartbeat(server_id="b"), None) == first == last
 
 
 @pytest.mark.parametrize("depth", [1024, 1025])
@@ -459,7 +479,7 @@ def test_malformed_json_list_is_refused(body: bytes) -> None:
 def test_huge_number_in_an_unknown_field_is_ignored(number: str) -> None:
     body = b'{"server_id": "a", "of_another_version": %b}' % number.encode()
 
-    assert Heartbeat(server_id="a") == READERS[Heartbeat].read(body)
+    assert (Heartbeat(server_id="a"), None) == READERS[Heartbeat].read(body)
     with pytest.raises(MalformedJSON):
         loads(body, Heartbeat)
 
@@ -498,4 +518,4 @@ def test_item_that_is_too_long_is_refused_alone() -> None:
 
     assert isinstance(refused, InvalidMessage)
     assert "has more than 99 bytes" == str(refused)
-    assert Heartbeat(server_id="b") == read
+    assert (Heartbeat(server_id="b"), None) == read

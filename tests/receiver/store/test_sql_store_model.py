@@ -7,7 +7,9 @@ contract and the receiver, but the digest of tools.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -94,6 +96,7 @@ TABLES = (
 )
 """The tables that have nothing without servers, but for the inverted index."""
 
+SLIM = Heartbeat(server_id="a")
 Message = Heartbeat | Registration
 Plain = dict[str, Any]
 
@@ -174,6 +177,11 @@ def types(server: Plain) -> dict[str, type]:
     return {name: type(value) for name, value in server.items()}
 
 
+def repeating(record: ServerRecord) -> Heartbeat:
+    """A heartbeat with all that the record says."""
+    return Heartbeat(**{name: getattr(record, name) for name in asdict(SLIM)})
+
+
 class StoresAndADict(RuleBasedStateMachine):
     """
     Calls one of several stores of the same database at each step.
@@ -216,6 +224,14 @@ class StoresAndADict(RuleBasedStateMachine):
     @rule(batch=st.lists(messages, min_size=2, max_size=6), n=store_numbers, data=st.data())
     def apply_batch(self, batch: list[Message], n: int, data: st.DataObject) -> None:
         self.apply(batch, n, data)
+
+    @rule(chosen=st.lists(ids, min_size=1, max_size=4), n=store_numbers, data=st.data())
+    def apply_heartbeats_that_repeat(self, chosen: list[str], n: int, data: st.DataObject) -> None:
+        """They repeat what the store knows, which another store may have changed meanwhile."""
+        found = [self.store(n).servers.known(each) for each in chosen]
+        known = [record for record in found if record is not None]
+        if known:
+            self.apply([repeating(each) for each in known], n, data, known)
 
     @rule(server_id=ids, n=store_numbers)
     def delete(self, server_id: str, n: int) -> None:
@@ -312,8 +328,17 @@ class StoresAndADict(RuleBasedStateMachine):
 
     # Helpers
 
-    def apply(self, batch: list[Message], n: int, data: st.DataObject) -> None:
-        incoming = [Incoming(message, self.moment(data)) for message in batch]
+    def apply(
+        self,
+        batch: Sequence[Message],
+        n: int,
+        data: st.DataObject,
+        repeated: Sequence[ServerRecord | None] = (),
+    ) -> None:
+        incoming = [
+            Incoming(message, self.moment(data), None, record)
+            for message, record in zip_longest(batch, repeated)
+        ]
 
         applied = hear(self.store(n), incoming)
 
