@@ -192,7 +192,8 @@ def changes(
     """
     if before is None:
         joined = [Event(kind=EventKind.REGISTERED, at=at, server_id=after.server_id)]
-        return joined + _events(_farewell(after), after.server_id, at)
+        left = _farewell(after)
+        return joined + _events(left, after.server_id, at) if left else joined
 
     details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
     silent = _silent_fields(before, after, message)
@@ -366,7 +367,7 @@ def _stands_for_itself(record: ServerRecord) -> bool:
 
 
 def _farewell(record: ServerRecord) -> dict[EventKind, dict[str, Any]]:
-    if record.state is not State.LEFT:
+    if record.state is not _LEFT:
         return {}
     return {EventKind.LEFT: {"last_seen": format_moment(record.last_seen)}}
 
@@ -383,6 +384,7 @@ def _away_seconds(before: ServerRecord, after: ServerRecord) -> float:
     return max(0.0, (max(after.last_seen, after.state_since) - since).total_seconds())
 
 
+_LEFT = State.LEFT  # an attribute look-up on the enum costs as much as all else of a new server
 _TOLERANCE = timedelta(seconds=5)
 _CANONICAL: Mapping[str, Callable[[Any], object]] = {
     "capabilities": frozenset,

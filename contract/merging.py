@@ -184,13 +184,18 @@ def _last(old: T | None, new: T | None) -> T | None:
 
 def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> ServerRecord:
     """
-    Return the record to merge `message` into: `record`, or an empty one if that is None.
+    Return the record to merge `message` into: `record`, or a new one with its description.
 
     Raises WrongServer if `record` is of another server than the message.
     """
     if record is None:
+        described = dict(zip(_DESCRIPTION, _described(message), strict=True))
         return ServerRecord(
-            server_id=message.server_id, first_seen=now, last_seen=now, state_since=now
+            server_id=message.server_id,
+            first_seen=now,
+            last_seen=now,
+            state_since=now,
+            **described,
         )
     if record.server_id != message.server_id:
         raise WrongServer(record_id=record.server_id, message_id=message.server_id)

@@ -42,7 +42,7 @@ def damped(
     Returns the row with the turns counted, and the events to write. If the server flaps, the
     events about its state are left out. If it has just begun to flap, an event `flapping` is added.
     """
-    count = sum(event.kind in _TURNS for event in events)
+    count = sum([event.kind in _TURNS for event in events])
     if row.record.flapping_since is not None:
         turns = row.turns._replace(total=row.turns.total + count)
         return row._replace(turns=turns), _others(events)

@@ -89,11 +89,11 @@ def search_text_of(record: ServerRecord) -> SearchText:
     """The texts of a server that are searched, from its record."""
     endpoint = record.endpoint_url and _host_of(record.endpoint_url)
     names = (record.server_id, record.hostname, record.database, endpoint)
-    addresses = record.ip_addresses.all if record.ip_addresses else ()
-    primary = (record.ip_addresses.primary,) if record.ip_addresses else ()
+    found = record.ip_addresses
+    addresses = () if found is None else dict.fromkeys((found.primary, *found.all))
     return SearchText(
-        "\n".join(name for name in names if name).casefold(),
-        "".join(f"\n{each}" for each in dict.fromkeys([*primary, *addresses])).casefold(),
+        "\n".join([name for name in names if name]).casefold(),
+        "".join([f"\n{each}" for each in addresses]).casefold(),
     )
 
 
