@@ -32,7 +32,7 @@ from contract import Event, EventKind
 from receiver.domain.grouping.timeline import Alike, Brief, Stretch
 from receiver.domain.instants import instant, microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
-from receiver.store.dialects import Dialect
+from receiver.store.dialects import Dialect, Inserted
 from receiver.store.indexes.conditions import apply_conditions, conditions_of
 from receiver.store.tables import columns_of, constant, events, servers
 from receiver.store.transactions import Transactions
@@ -63,7 +63,7 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
         {"at": e.at, "kind": e.kind, "server_id": e.server_id, "details": dict(e.details)}
         for e in happened
     ]
-    dialect.insert_rows(connection, events, rows)
+    dialect.insert(connection, Inserted(events, rows))
 
 
 def first_since(connection: Connection, since: datetime) -> int:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from secrets import randbits
+from random import getrandbits
 from time import perf_counter, thread_time
 
 from attrs import evolve, fields
@@ -30,7 +30,7 @@ from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.rows import Row, catalogue_id
+from receiver.domain.rows import Row, Turns, catalogue_id
 from receiver.store.catalogues import (
     NewCatalogue,
     is_stored,
@@ -53,7 +53,7 @@ from receiver.store.rows import (
     write_heartbeats,
     write_rows,
 )
-from receiver.store.tables import HEARTBEAT_COLUMNS, among, servers
+from receiver.store.tables import HEARTBEAT_COLUMNS, among, constant, servers
 
 __all__ = ["apply", "hand_over"]
 
@@ -92,7 +92,7 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
     """
     ids = sorted({each.message.server_id for each in incoming})
     rows = read_rows(dialect, connection, ids, cache)
-    batch = _Batch(rows, rights, connection, cache)
+    batch = _Batch(rows, rights, dialect, connection, cache)
     rights.count_servers(
         each.key
         for each in incoming
@@ -113,6 +113,9 @@ _WORDS_PER_ROW = 20
 
 _TOOLS_PER_ROW = 4
 """About how many names of tools can be indexed in the time that one row takes."""
+
+_FEW_TOOLS = 16
+"""Of how many tools it takes about as long to index them as to look whether they are."""
 
 _KNOWN_TOOLS_PER_ROW = 40
 """About how many names of tools a server's row and an event can hold in the time of one row."""
@@ -157,6 +160,7 @@ class _Batch:
         self,
         before: Mapping[str, Row],
         rights: Rights,
+        dialect: Dialect,
         connection: Connection,
         cache: RowCache,
     ) -> None:
@@ -176,6 +180,7 @@ class _Batch:
         self._events: list[Event] = []
         self._entries: Counter[str] = Counter()
         """How many rows of the inverted index each server changes."""
+        self._dialect = dialect
         self._connection = connection
         self._tools: dict[str, Sequence[Tool]] = {}
         """The tools of the catalogues that servers had, by the ids of the catalogues."""
@@ -234,9 +239,9 @@ class _Batch:
         if alive:
             write_heartbeats(dialect, connection, alive)
         described = [
-            self._changes[row.server_id]._replace(after=row)
+            change if change.after is row else change._replace(after=row)
             for row in rows
-            if row.server_id in self._changes
+            if (change := self._changes.get(row.server_id)) is not None
         ]
         write_changes(dialect, connection, described)
         pairs = [(each.before, each.after) for each in described]
@@ -277,7 +282,8 @@ class _Batch:
         if not families:
             return
         dialect.lock_events(connection)
-        shared = {*connection.execute(_SHARED, {"families": sorted(families)}).scalars()}
+        found = dialect.found_by(connection, _SHARED, {"families": sorted(families)})
+        shared = {family for (family,) in found}
         due = [
             row._replace(due_at=microseconds(row.record.last_seen))
             for row in joining
@@ -337,7 +343,9 @@ class _Batch:
         if not names or number is None:
             return 0
         if number not in self._toolsets:
-            is_known = is_stored(self._connection, number)
+            is_known = len(names) > _FEW_TOOLS and is_stored(
+                self._dialect, self._connection, number
+            )
             self._toolsets[number] = 0 if is_known else 1 + len(names) // _TOOLS_PER_ROW
         return self._toolsets[number] + len(names) // _KNOWN_TOOLS_PER_ROW
 
@@ -404,7 +412,7 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
         catalogue = catalogue_id(after.tools_digest, message.tools)
     if row is None:
         owner = None if key is None else key.id
-        return Row(after, randbits(62), None, owner, catalogue=catalogue)
+        return Row(after, getrandbits(62), None, owner, None, 0, _NO_TURNS, catalogue)
     owner = row.owner
     if owner is None and key is not None and not key.is_admin:
         owner = key.id  # the server was created when no keys were required
@@ -481,6 +489,7 @@ def _may_join(before: Row | None, after: ServerRecord) -> bool:
     )
 
 
+_NO_TURNS = Turns()
 _apart = attrgetter("owner", "repeats", "catalogue")
 _identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by")
 _description = attrgetter(
@@ -495,5 +504,5 @@ _SHARED = (
         servers.c.superseded_by.is_(None),
     )
     .group_by(servers.c.family)
-    .having(func.count() > 1)
+    .having(func.count() > constant(1))
 )

@@ -17,13 +17,15 @@ from receiver.domain.lists.profiles import Profile, profile_of
 from receiver.domain.lists.search_texts import SearchText, search_text_of
 from receiver.domain.queries import index_text, rank_of
 from receiver.domain.rows import Mark, Row, Turns
-from receiver.store.dialects import Dialect
+from receiver.store.dialects import Dialect, Inserted
 from receiver.store.indexes import (
     drop_profiles,
     drop_search_texts,
-    write_profiles,
-    write_search_texts,
-    write_tallies,
+    drop_tallies,
+    inserted_profiles,
+    inserted_search_texts,
+    inserted_tallies,
+    lock_profiles,
 )
 from receiver.store.tables import (
     COLUMNS,
@@ -31,6 +33,7 @@ from receiver.store.tables import (
     INDEXED_FIELDS,
     IndexEntry,
     among,
+    facets,
     liveness,
     servers,
     whole_servers,
@@ -134,7 +137,7 @@ def _bytes_of(row: Row | None) -> int:
         return 0
     record = row.record
     addresses = record.ip_addresses.all if record.ip_addresses else ()
-    texts = [value for value in _values(record) if isinstance(value, str)]
+    texts = [value for value in _values(record) if value.__class__ is str]
     texts += [*(record.capabilities or ()), *(record.labels or ()), *addresses]
     return _BYTES_WITHOUT_TEXTS + 8 * len(texts) + sum(map(getsizeof, texts))
 
@@ -237,15 +240,18 @@ class Change(NamedTuple):
     @classmethod
     def of(cls, before: Row | None, after: Row) -> "Change":
         """The change from the row `before`, which is None for a new server, to the row `after`."""
-        has, had = _indexed(after.record), set() if before is None else _indexed(before.record)
-        new, old = search_text_of(after.record), before and search_text_of(before.record)
+        has, new = _indexed(after.record), search_text_of(after.record)
+        profile = profile_of_row(after)
+        if before is None:
+            return cls(None, after, _entries(after.server_id, has), (), None, profile, new)
+        had, old = _indexed(before.record), search_text_of(before.record)
         return cls(
             before,
             after,
             gained=_entries(after.server_id, has - had),
             lost=_entries(after.server_id, had - has),
-            old_profile=before and profile_of_row(before),
-            profile=profile_of_row(after),
+            old_profile=profile_of_row(before),
+            profile=profile,
             search_text=None if new == old else new,
         )
 
@@ -284,25 +290,40 @@ def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Ch
     """Write the rows of changes as `write_rows` does; for who has computed the changes already."""
     new = [each for each in changes if each.before is None]
     old = [each for each in changes if each.before is not None]
-    added = [entry for each in changes for entry in each.gained]
+    added = [
+        {"name": name, "value": value, "server_id": server_id}
+        for each in changes
+        for name, value, server_id in each.gained
+    ]
     removed = [entry for each in changes for entry in each.lost]
 
-    for table, columns in ((servers, _columns), (liveness, _liveness_columns)):
-        if new:
-            dialect.insert_rows(connection, table, [*map(columns, new)])
-        if old:
-            dialect.update_rows(connection, table, [*map(columns, old)])
-    if added:
-        dialect.add_index_entries(connection, added)
-    if removed:
-        dialect.remove_index_entries(connection, removed)
+    texts = [(each.after.server_id, each.search_text) for each in changes if each.search_text]
     others = [each for each in changes if each.profile != each.old_profile]
     left = [each.old_profile for each in others if each.old_profile is not None]
-    if others:
-        write_profiles(connection, [each.profile for each in others], left)
-    write_tallies(dialect, connection, _tallied(changes), left)
-    texts = {each.after.server_id: each.search_text for each in changes if each.search_text}
-    write_search_texts(dialect, connection, texts)
+    first = [
+        Inserted(servers, [*map(_columns, new)]),
+        Inserted(liveness, [*map(_liveness_columns, new)]),
+        inserted_search_texts(texts),
+        Inserted(facets, added),
+    ]
+    then = [
+        inserted_profiles(each.profile for each in others),
+        inserted_tallies(dialect, _tallied(changes)),
+    ]
+
+    if not left:
+        first += then
+    dialect.insert(connection, *first)
+    if old:
+        dialect.update_rows(connection, servers, [*map(_columns, old)])
+        dialect.update_rows(connection, liveness, [*map(_liveness_columns, old)])
+    if removed:
+        dialect.remove_index_entries(connection, removed)
+    if left:
+        lock_profiles(dialect, connection, [*(each.profile for each in others), *left])
+        dialect.insert(connection, *then)
+        drop_profiles(connection, left)
+        drop_tallies(connection, left)
 
 
 def _tallied(changes: Iterable[Change]) -> Mapping[tuple[int, int], int]:
@@ -330,11 +351,14 @@ def delete_rows(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -
         connection.execute(delete(table).where(among(table.c.server_id, "ids")), {"ids": ids})
     drop_search_texts(connection, ids)
     left = [*map(profile_of_row, gone)]
+    lock_profiles(dialect, connection, left)
     drop_profiles(connection, left)
     lost = Counter(
         (profile.id, rank_of(row.record).value) for profile, row in zip(left, gone, strict=True)
     )
-    write_tallies(dialect, connection, {place: -number for place, number in lost.items()}, left)
+    tallied = {place: -number for place, number in lost.items()}
+    dialect.insert(connection, inserted_tallies(dialect, tallied))
+    drop_tallies(connection, left)
 
 
 def write_heartbeats(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
@@ -403,9 +427,11 @@ def _columns(change: Change) -> dict[str, Any]:
 
 
 def _due_columns(row: Row) -> dict[str, Any]:
-    mark = row.mark or (None, None, None)
+    at, heartbeats, sequence = row.mark or _NO_MARK
     return {
-        **dict(zip(_MARK_COLUMNS, mark, strict=True)),
+        "mark_at": at,
+        "mark_heartbeats": heartbeats,
+        "mark_sequence": sequence,
         "revision": row.revision,
         "due_at": row.due_at,
     }
@@ -416,6 +442,7 @@ _DERIVED = ("toolset", "rank", "profile", "family")
 
 _REST = ("revision", "due_at", "owner", "repeats", "catalogue")
 _MARK_COLUMNS = ("mark_at", "mark_heartbeats", "mark_sequence")
+_NO_MARK = (None, None, None)
 
 
 _STANDING_FIELDS = [name for name in _FIELDS if name in servers.c]

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, select
 from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
-from receiver.store.tables import servers, toolsets
+from receiver.store.tables import among, servers, toolsets
 
 __all__ = ["is_stored", "toolset_of", "write_toolsets"]
 
@@ -20,9 +20,9 @@ Toolset = Mapping[int, Collection[str]]
 """Names of tools, by the id of their set."""
 
 
-def is_stored(connection: Connection, toolset: int) -> bool:
+def is_stored(dialect: Dialect, connection: Connection, toolset: int) -> bool:
     """Whether the database has the set of tool names with this id."""
-    return connection.execute(_FIND, {"toolset": toolset}).first() is not None
+    return bool(dialect.found_by(connection, _FIND, {"toolset": toolset}))
 
 
 def toolset_of(rows: Iterable[Row | None]) -> dict[int, Collection[str]]:
@@ -48,19 +48,27 @@ def write_toolsets(
         new: The sets that servers get.
         left: The sets that servers have lost; those that no other server has are deleted.
     """
-    # All in one order, or two transactions would wait for each other.
-    for number in sorted({*new, *left}):
-        # Locked by another statement, so that the deletion sees what was committed meanwhile.
-        is_there = connection.execute(_LOCK, {"toolset": number}).first() is not None
+    numbers = sorted({*new, *left})
+    if not numbers:
+        return
+    # Locked by another statement, so that the deletion sees what was committed meanwhile, and all
+    # in one order, or two transactions would wait for each other.
+    stored = {number for (number,) in dialect.found_by(connection, _LOCK, {"toolsets": numbers})}
+    for number in numbers:
         if number in new:
-            if not is_there:
+            if number not in stored:
                 dialect.add_toolset(connection, number, new[number])
         elif connection.execute(_DELETE_UNUSED, {"toolset": number}).rowcount:
             dialect.remove_toolset(connection, number, left[number])
 
 
 _FIND = select(toolsets.c.id).where(toolsets.c.id == bindparam("toolset"))
-_LOCK = _FIND.with_for_update()
+_LOCK = (
+    select(toolsets.c.id)
+    .where(among(toolsets.c.id, "toolsets"))
+    .order_by(toolsets.c.id)
+    .with_for_update()
+)
 _DELETE_UNUSED = delete(toolsets).where(
     toolsets.c.id == bindparam("toolset"),
     ~exists().where(servers.c.toolset == bindparam("toolset")),

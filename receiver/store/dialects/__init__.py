@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Select, Table
+from sqlalchemy import URL, Connection, Engine, Select
 from sqlalchemy.exc import DBAPIError
 
 from receiver.store.dialects.identity import Identity
+from receiver.store.dialects.inserts import IfStored, Inserted
 from receiver.store.dialects.listen import listen
 from receiver.store.dialects.postgresql import Postgresql
 from receiver.store.dialects.sqlite import Sqlite
@@ -24,6 +25,8 @@ __all__ = [
     "MIGRATION_SECONDS",
     "Dialect",
     "Identity",
+    "IfStored",
+    "Inserted",
     "check_url",
     "dialect_of",
     "listen",
@@ -105,28 +108,15 @@ class Dialect(Protocol):
         """
         The rows that a query finds, whose values need no conversion: it is a fast way to execute.
 
-        Its parameters must need none either. It should always be the same object, whose SQL is made
-        only once.
+        Its parameters must need none either, except for those of `among`. It should always be the
+        same object, whose SQL is made only once.
         """
 
-    def insert_rows(
-        self,
-        connection: Connection,
-        table: Table,
-        rows: Sequence[Mapping[str, Any]],
-        *,
-        or_update: bool = False,
-    ) -> None:
+    def insert(self, connection: Connection, *given: Inserted) -> None:
         """
-        Insert rows into a table, in their order.
+        Insert rows into tables, in their order; no rows are inserted where none are given.
 
-        Args:
-            connection: The transaction.
-            table: The table.
-            rows: For each row, the values of columns by their names. There must be at least one
-                row, and all rows must have the same names.
-            or_update: Whether a row that is there already under the same primary key gets the new
-                values. Otherwise the statement fails.
+        On PostgreSQL this is one statement, however many tables and rows there are.
         """
 
     def update_rows(
@@ -154,9 +144,6 @@ class Dialect(Protocol):
         Each of `rows` has the `server_id` of a server, and the new value of each of these columns
         as the driver of the database takes it: an instant is in microseconds since 1970.
         """
-
-    def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
-        """Insert rows into `facets`, the inverted index of servers, which lacks them so far."""
 
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         """Delete rows from `facets`, the inverted index of servers."""

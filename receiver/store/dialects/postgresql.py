@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache, lru_cache
-from json import dumps
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
@@ -29,7 +28,6 @@ from sqlalchemy import (
     Table,
     TableValuedAlias,
     Text,
-    TypeDecorator,
     Update,
     bindparam,
     cast,
@@ -38,6 +36,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    literal_column,
     select,
     text,
     update,
@@ -45,11 +44,11 @@ from sqlalchemy import (
 from sqlalchemy import Dialect as SQLAlchemyDialect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import TypeEngine
 
 from receiver.domain.agents.toolsets import tool_hash
 from receiver.domain.errors import InvalidSetting
 from receiver.store.dialects.identity import Identity
+from receiver.store.dialects.inserts import IfStored, Inserted, converter_of, resolved
 from receiver.store.dialects.listen import CHANNEL
 from receiver.store.dialects.pooler import ASK, is_pooled
 from receiver.store.dialects.stale import replace_closed_connections
@@ -58,6 +57,7 @@ from receiver.store.tables import (
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
     IndexEntry,
+    Json,
     commits,
     facets,
     liveness,
@@ -142,17 +142,19 @@ class Postgresql:
             found: Sequence[Sequence[Any]] = cursor.fetchall()
         return found
 
-    def insert_rows(
-        self,
-        connection: Connection,
-        table: Table,
-        rows: Sequence[Mapping[str, Any]],
-        *,
-        or_update: bool = False,
-    ) -> None:
-        # One statement for all rows: one for each takes several times as long.
-        statement = _insert_given(table, tuple(rows[0]), or_update=or_update)
-        connection.execute(statement, _json_rows(_plain(rows, table, connection.dialect)))
+    def insert(self, connection: Connection, *given: Inserted) -> None:
+        some = [each for each in given if each.rows]
+        if not some:
+            return
+        statement = _insert_given(
+            tuple((table, tuple(rows[0]), if_stored) for table, rows, if_stored in some)
+        )
+        parameters = {
+            f"rows{place}": _json(_plain(rows, table, connection.dialect))
+            for place, (table, rows, _) in enumerate(some)
+        }
+        with _executed(connection, statement, parameters):
+            pass
 
     def update_rows(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
@@ -167,17 +169,6 @@ class Postgresql:
 
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         connection.execute(_UPDATE_DUE, _json_rows(rows))
-
-    def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
-        # Entries that share name and server are sent as one object: that takes half the time.
-        values: dict[tuple[str, str], list[str]] = {}
-        for name, value, server_id in entries:
-            values.setdefault((name, server_id), []).append(value)
-        grouped = (
-            {"name": name, "server_id": server_id, "values": each}
-            for (name, server_id), each in values.items()
-        )
-        connection.execute(_ADD_ENTRIES, _json_rows(grouped))
 
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         connection.execute(_REMOVE_ENTRIES, _json_rows(each._asdict() for each in entries))
@@ -201,7 +192,8 @@ class Postgresql:
         # Once in a transaction: to ask again would take a round trip, and change nothing.
         transaction = connection.get_transaction()
         if connection.info.get(_LOCK_EVENTS) is not transaction:
-            connection.execute(_LOCK_EVENTS)
+            with _executed(connection, _LOCK_EVENTS, {}):
+                pass
             connection.info[_LOCK_EVENTS] = transaction
 
     def record_commit(self, connection: Connection, number: int) -> Identity:
@@ -325,47 +317,41 @@ def _identity(versions: str | None, *database: Hashable) -> Identity:
 
 def _json_rows(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
     """The parameter `rows` of a statement: the rows as a JSON array of objects."""
-    return {"rows": orjson.dumps([*rows]).decode()}
+    return {"rows": _json(rows)}
+
+
+def _json(rows: Iterable[Mapping[str, Any]]) -> str:
+    return orjson.dumps([*rows]).decode()
 
 
 def _plain(
     rows: Iterable[Mapping[str, Any]], table: Table, dialect: SQLAlchemyDialect
 ) -> Iterable[Mapping[str, Any]]:
-    """Rows of a table with their values as `_json_rows` takes them; without those that are None."""
+    """Rows of a table with their values as `_json` takes them; without those that are None."""
     converters = _converters(table, dialect)
     for row in rows:
-        yield {
-            name: converters[name](value) if name in converters else value
-            for name, value in row.items()
-            if value is not None
-        }
+        plain = {name: value for name, value in row.items() if value is not None}
+        for name, convert in converters:
+            if name in plain:
+                plain[name] = convert(plain[name])
+        yield plain
 
 
 @lru_cache
-def _converters(table: Table, dialect: SQLAlchemyDialect) -> Mapping[str, Callable[[Any], Any]]:
-    """By the name of a column: what makes a value that `_json_rows` takes out of one of Python."""
-    found = {each.name: _converter(each.type, dialect) for each in table.c}
-    return {name: converter for name, converter in found.items() if converter is not None}
+def _converters(
+    table: Table, dialect: SQLAlchemyDialect
+) -> Sequence[tuple[str, Callable[[Any], Any]]]:
+    """By the name of a column: what makes a value that `_json` takes out of one of Python."""
+    found = {each.name: converter_of(each.type, dialect) for each in table.c}
+    return [
+        (name, _fragment(converter) if isinstance(table.c[name].type, JSON | Json) else converter)
+        for name, converter in found.items()
+        if converter is not None
+    ]
 
 
-def _converter(kind: TypeEngine[Any], dialect: SQLAlchemyDialect) -> Callable[[Any], Any] | None:
-    if not isinstance(kind, TypeDecorator):
-        return _fragment if isinstance(kind, JSON) else None
-    to_plain = kind.process_bind_param
-    if isinstance(kind.impl_instance, JSON):
-        return lambda value: _fragment(to_plain(value, dialect))
-    return lambda value: to_plain(value, dialect)
-
-
-def _fragment(value: Any) -> orjson.Fragment:
-    """A value of JSON, with the text that the driver would give it: SQL compares such texts."""
-    # Many servers have the same names of tools; other values are dictionaries and lists.
-    return _shared_fragment(value) if isinstance(value, tuple) else orjson.Fragment(dumps(value))
-
-
-@lru_cache(maxsize=64)
-def _shared_fragment(texts: tuple[str, ...]) -> orjson.Fragment:
-    return orjson.Fragment(dumps(texts))
+def _fragment(converter: Callable[[Any], str]) -> Callable[[Any], orjson.Fragment]:
+    return lambda value: orjson.Fragment(converter(value))
 
 
 _MIGRATIONS_LOCK = 0x0D00_F1EE
@@ -402,10 +388,10 @@ They are set once for each connection or, behind a pooler, in each transaction (
 """
 
 
-def _given_rows(*columns: Column[Any]) -> TableValuedAlias:
-    """The parameter `rows` of a statement, a JSON array of objects, as a table with columns."""
+def _given_rows(*columns: Column[Any], parameter: str = "rows") -> TableValuedAlias:
+    """A parameter of a statement, a JSON array of objects, as a table with columns."""
     return (
-        func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
+        func.json_to_recordset(cast(bindparam(parameter, type_=Text), JSON))
         .table_valued(*(column(each.name, each.type) for each in columns))
         .render_derived(name="given", with_types=True)
     )
@@ -426,13 +412,22 @@ def _update_all(table: Table) -> Update:
 
 
 @cache
-def _insert_given(table: Table, names: Sequence[str], *, or_update: bool) -> Insert:
-    given = _given_rows(*(table.c[name] for name in names))
-    statement = postgresql.insert(table).from_select(names, select(*given.c))
-    if not or_update:
-        return statement
-    others = {name: statement.excluded[name] for name in names if not table.c[name].primary_key}
-    return statement.on_conflict_do_update(index_elements=[*table.primary_key], set_=others)
+def _insert_given(given: Sequence[tuple[Table, Sequence[str], IfStored]]) -> Insert:
+    """
+    One statement that inserts rows into tables: the parameters `rows0`, `rows1` and so on.
+
+    One for each row would take several times as long, and one for each table a round trip each.
+    PostgreSQL executes the main statement first, and then those in WITH, the last one first.
+    """
+    statements = []
+    for place, (table, names, if_stored) in enumerate(given):
+        rows = _given_rows(*(table.c[name] for name in names), parameter=f"rows{place}")
+        every: Select[Any] = select(literal_column("*")).select_from(rows)
+        statement = postgresql.insert(table).from_select(names, every)
+        statements.append(resolved(statement, table, if_stored))
+    first, *others = statements
+    named = [each.cte(f"inserted{place}") for place, each in enumerate(others)]
+    return first.add_cte(*reversed(named))
 
 
 _UPDATE_HEARTBEATS = _update(liveness, HEARTBEAT_COLUMNS)
@@ -445,12 +440,6 @@ _LOCK_AS_WRITER = text(
     "toolsets IN ROW EXCLUSIVE MODE"
 )
 
-_ADD_ENTRIES = text("""
-INSERT INTO facets (name, value, server_id)
-SELECT name, value, server_id
-FROM json_to_recordset(CAST(:rows AS json)) AS given (name text, server_id text, "values" json),
-json_array_elements_text("values") AS value
-""")
 # An update that changes nothing, for the lock of a row that another transaction has just inserted.
 _ADD_TOOLSET = text(
     "INSERT INTO toolsets (id, hashes) VALUES (:toolset, :hashes) "
@@ -470,7 +459,7 @@ WITH others AS (
 INSERT INTO tallies (profile, rank, writer, number)
 SELECT profile, rank, :writer, sum(number) FROM gone GROUP BY profile, rank HAVING sum(number) <> 0
 """)
-_LOCK_EVENTS = select(func.pg_advisory_xact_lock(_EVENTS_LOCK), func.pg_notify(CHANNEL, ""))
+_LOCK_EVENTS = text(f"SELECT pg_advisory_xact_lock({_EVENTS_LOCK}), pg_notify('{CHANNEL}', '')")
 
 _IDENTITY = (
     text("(SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version)"),

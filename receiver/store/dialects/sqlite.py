@@ -30,6 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from receiver.domain.agents.toolsets import tool_word
 from receiver.domain.errors import StoreUnavailable
 from receiver.store.dialects.identity import Identity
+from receiver.store.dialects.inserts import IfStored, Inserted, converter_of, resolved
 from receiver.store.dialects.sqlite_file import DatabaseFile
 from receiver.store.dialects.waits import LOCK_SECONDS
 from receiver.store.tables import (
@@ -127,18 +128,15 @@ class Sqlite:
     def found_by(
         self, connection: Connection, query: Select[Any], parameters: Mapping[str, Any]
     ) -> Sequence[Sequence[Any]]:
-        # The way that SQLAlchemy goes: on SQLite, this is a query of rows that others have written.
-        return connection.execute(query, parameters).all()
+        sql, values_of = _prepared(query, connection.dialect)
+        with _driver(connection) as driver:
+            found: Sequence[Sequence[Any]] = driver.execute(sql, values_of(parameters)).fetchall()
+        return found
 
-    def insert_rows(
-        self,
-        connection: Connection,
-        table: Table,
-        rows: Sequence[Mapping[str, Any]],
-        *,
-        or_update: bool = False,
-    ) -> None:
-        _execute_many(connection, _insert(table, or_update=or_update), rows)
+    def insert(self, connection: Connection, *given: Inserted) -> None:
+        for table, rows, if_stored in given:
+            if rows:
+                _execute_many(connection, _insert(table, if_stored), rows)
 
     def update_rows(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
@@ -157,10 +155,6 @@ class Sqlite:
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         with _driver(connection) as driver:
             driver.executemany(_UPDATE_DUE, rows)
-
-    def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
-        with _driver(connection) as driver:
-            driver.executemany(_ADD_ENTRY, entries)
 
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         with _driver(connection) as driver:
@@ -276,14 +270,10 @@ def _execute_many(
 
 
 @lru_cache
-def _insert(table: Table, *, or_update: bool) -> Insert:
-    """The statement of `insert_rows`; always the same one, whose SQL is made only once."""
+def _insert(table: Table, if_stored: IfStored) -> Insert:
+    """The statement of `insert`; always the same one, whose SQL is made only once."""
     # The numbers that the database gives to the rows are not asked for.
-    statement = sqlite.insert(table).inline()
-    if not or_update:
-        return statement
-    others = {each.name: statement.excluded[each.name] for each in table.c if not each.primary_key}
-    return statement.on_conflict_do_update(index_elements=[*table.primary_key], set_=others)
+    return resolved(sqlite.insert(table).inline(), table, if_stored)
 
 
 @lru_cache
@@ -294,24 +284,32 @@ def _update_all(table: Table) -> Update:
 
 @lru_cache
 def _prepared(
-    statement: Insert | Update, dialect: SQLAlchemyDialect, names: tuple[str, ...]
-) -> tuple[str, Callable[[Mapping[str, Any]], list[Any]]]:
+    statement: Insert | Update | Select[Any],
+    dialect: SQLAlchemyDialect,
+    names: tuple[str, ...] | None = None,
+) -> tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]]:
     """
-    The SQL of a statement, and a function that makes its parameters from values with these names.
+    The SQL of a statement, and a function that makes its parameters from values by their names.
 
     SQLAlchemy makes the parameters, too, but takes as long for it as SQLite to write a new server.
+    An INSERT or UPDATE needs the `names` of the values.
     """
     compiled = statement.compile(dialect=dialect, column_keys=names)
     assert isinstance(compiled, SQLCompiler)
-    parameters = [
-        (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
-        for name in compiled.positiontup or ()
+    places = compiled.positiontup or []
+    converters = [
+        (place, converter)
+        for place, name in enumerate(places)
+        if (converter := converter_of(compiled.binds[name].type, dialect)) is not None
     ]
 
-    def values_of(row: Mapping[str, Any]) -> list[Any]:
-        return [
-            row[name] if convert is None else convert(row[name]) for name, convert in parameters
-        ]
+    def values_of(given: Mapping[str, Any]) -> Sequence[Any]:
+        values = [*map(given.__getitem__, places)]
+        for place, convert in converters:
+            value = values[place]
+            if value is not None:
+                values[place] = convert(value)
+        return values
 
     return str(compiled), values_of
 
@@ -344,12 +342,8 @@ def _update(columns: Sequence[str], given: str) -> str:
 # By place: the names of seven values take SQLite's driver as long as a tenth of the update.
 _UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS, "?")
 _UPDATE_DUE = _update(DUE_COLUMNS, ":{}")
-_ADD_ENTRY = (
-    f"INSERT INTO facets ({', '.join(IndexEntry._fields)}) "  # noqa: S608 - constants
-    f"VALUES ({', '.join('?' for _ in IndexEntry._fields)})"
-)
 _REMOVE_ENTRY = (
-    f"DELETE FROM facets WHERE {' AND '.join(f'{name} = ?' for name in IndexEntry._fields)}"  # noqa: S608 - as above
+    f"DELETE FROM facets WHERE {' AND '.join(f'{name} = ?' for name in IndexEntry._fields)}"  # noqa: S608 - constants
 )
 _ADD_WORDS = "INSERT INTO toolset_words (rowid, words) VALUES (?, ?)"
 # The full-text table has no copy of the words, so it must be told which ones go.

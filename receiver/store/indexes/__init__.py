@@ -1,11 +1,12 @@
 """Tables beside `servers`, by which lists find and count servers."""
 
-from receiver.store.indexes.profiles import drop_profiles, write_profiles
-from receiver.store.indexes.search_texts import drop_search_texts, write_search_texts
+from receiver.store.indexes.profiles import drop_profiles, inserted_profiles, lock_profiles
+from receiver.store.indexes.search_texts import drop_search_texts, inserted_search_texts
 from receiver.store.indexes.tallies import (
     are_tallies_right,
     count_tallies_anew,
-    write_tallies,
+    drop_tallies,
+    inserted_tallies,
 )
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "count_tallies_anew",
     "drop_profiles",
     "drop_search_texts",
-    "write_profiles",
-    "write_search_texts",
-    "write_tallies",
+    "drop_tallies",
+    "inserted_profiles",
+    "inserted_search_texts",
+    "inserted_tallies",
+    "lock_profiles",
 ]

@@ -1,23 +1,23 @@
-"""Writes and deletes the texts by which servers are searched, in the caller's transaction."""
+"""The texts by which servers are searched: how they are written, and when they are deleted."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, delete
 
 from receiver.domain.lists.search_texts import SearchText
-from receiver.store.dialects import Dialect
+from receiver.store.dialects import IfStored, Inserted
 from receiver.store.tables import among, search_texts
 
-__all__ = ["drop_search_texts", "write_search_texts"]
+__all__ = ["drop_search_texts", "inserted_search_texts"]
 
 
-def write_search_texts(
-    dialect: Dialect, connection: Connection, new: Mapping[str, SearchText]
-) -> None:
-    """Store the texts of servers, by `server_id`, in place of older ones."""
-    rows = [{"server_id": server_id, **new[server_id]._asdict()} for server_id in sorted(new)]
-    if rows:
-        dialect.insert_rows(connection, search_texts, rows, or_update=True)
+def inserted_search_texts(new: Iterable[tuple[str, SearchText]]) -> Inserted:
+    """The rows with the texts of servers, each with its `server_id`, in place of older ones."""
+    rows = [
+        {"server_id": server_id, "names": text.names, "addresses": text.addresses}
+        for server_id, text in new
+    ]
+    return Inserted(search_texts, rows, IfStored.REPLACE)
 
 
 def drop_search_texts(connection: Connection, ids: Collection[str]) -> None:

@@ -1,6 +1,6 @@
 """Keeps how many servers have which profile and rank, in the caller's transaction."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import (
     Connection,
@@ -11,42 +11,36 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    text,
     union_all,
 )
 
 from receiver.domain.lists.profiles import Profile
-from receiver.store.dialects import Dialect
+from receiver.store.dialects import Dialect, IfStored, Inserted
 from receiver.store.tables import among, profiles, servers, tallies
 
-__all__ = ["are_tallies_right", "count_tallies_anew", "write_tallies"]
+__all__ = ["are_tallies_right", "count_tallies_anew", "drop_tallies", "inserted_tallies"]
 
 
-def write_tallies(
-    dialect: Dialect,
-    connection: Connection,
-    changes: Mapping[tuple[int, int], int],
-    left: Collection[Profile] = (),
-) -> None:
+def inserted_tallies(dialect: Dialect, changes: Mapping[tuple[int, int], int]) -> Inserted:
     """
-    Add to the numbers of servers; forget those of profiles that are stored no more.
+    The rows that add to the numbers of servers; to be inserted after those of the profiles.
 
     Args:
         dialect: The dialect of the database.
-        connection: The transaction. It must have written the profiles already.
         changes: By the id of a profile and a rank, how many more servers than before have both;
             negative if these are fewer.
-        left: The profiles that servers have lost.
     """
     rows = [
         {"profile": profile, "rank": rank, "writer": dialect.writer, "number": number}
         for (profile, rank), number in sorted(changes.items())
         if number
     ]
-    if rows:
-        connection.execute(_ADD, rows)
-    if left:
-        connection.execute(_FORGET, {"ids": sorted({each.id for each in left})})
+    return Inserted(tallies, rows, IfStored.ADD)
+
+
+def drop_tallies(connection: Connection, left: Iterable[Profile]) -> None:
+    """Forget the numbers of those of the profiles `left` that are stored no more."""
+    connection.execute(_FORGET, {"ids": sorted({each.id for each in left})})
 
 
 def are_tallies_right(connection: Connection) -> bool:
@@ -61,11 +55,6 @@ def count_tallies_anew(dialect: Dialect, connection: Connection) -> None:
     connection.execute(_COUNT, {"writer": dialect.writer})
 
 
-_ADD = text(
-    "INSERT INTO tallies (profile, rank, writer, number) "
-    "VALUES (:profile, :rank, :writer, :number) "
-    "ON CONFLICT (profile, rank, writer) DO UPDATE SET number = tallies.number + excluded.number"
-)
 # A profile without servers has numbers whose sums are 0, and no other transaction changes them.
 _FORGET = delete(tallies).where(
     among(tallies.c.profile, "ids"), ~exists().where(profiles.c.id == tallies.c.profile)

@@ -1,6 +1,6 @@
 """The tables, the column types that store Python values, and conditions of several queries."""
 
-from receiver.store.tables.columns import Key, Member, Moment, columns_of, constant, metadata
+from receiver.store.tables.columns import Json, Key, Member, Moment, columns_of, constant, metadata
 from receiver.store.tables.events import events, of_state, tombstones
 from receiver.store.tables.indexes import (
     INDEXED_FIELDS,
@@ -43,6 +43,7 @@ __all__ = [
     "HEARTBEAT_COLUMNS",
     "INDEXED_FIELDS",
     "IndexEntry",
+    "Json",
     "Key",
     "Member",
     "Moment",

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from contract import Event, EventKind, Heartbeat, Registration
 from owned_servers import NOW, beat, code, new_key, refusals
@@ -11,7 +11,7 @@ from receiver.domain.lists.profiles import Profile
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import EventFilter
 from receiver.store import SqlStore
-from receiver.store.indexes import drop_profiles, write_profiles
+from receiver.store.indexes import drop_profiles, inserted_profiles, lock_profiles
 from receiver.store.ownership import RefusedWrites
 from receiver.store.tables import profiles
 
@@ -208,12 +208,21 @@ def test_more_profiles_than_sql_parameters_are_written_and_deleted(store: SqlSto
         [Profile("", None, None, None, f"{owner} {n}", None) for n in range(number)]
         for owner, number in (("new", 10_000), ("old", 60_000))
     )
-    write = store.transactions.write
-    write(lambda connection: write_profiles(connection, [new[-1], left[0], left[-1]]))
+    dialect = store.transactions.dialect
 
-    write(lambda connection: write_profiles(connection, new, left))
-    written = owners_of_profiles(store)
-    write(lambda connection: drop_profiles(connection, [*left, *new]))
+    def write(gained: list[Profile], lost: list[Profile]) -> list[str]:
+        def work(connection: Connection) -> None:
+            lock_profiles(dialect, connection, [*gained, *lost])
+            dialect.insert(connection, inserted_profiles(gained))
+            drop_profiles(connection, lost)
+
+        store.transactions.write(work)
+        return owners_of_profiles(store)
+
+    write([new[-1], left[0], left[-1]], [])
+
+    written = write(new, left)
+    write([], [*left, *new])
 
     assert sorted(str(each.owner) for each in new) == written
     assert [] == owners_of_profiles(store)

@@ -1,14 +1,16 @@
 """An event is inserted in the transaction of its change."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import IntegrityError
 
-from contract import EventKind, Heartbeat
+from contract import EventKind, Heartbeat, IpAddresses
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_EVENTS, EventFilter
 from receiver.store import SqlStore
@@ -105,20 +107,56 @@ def test_deletion_adds_an_event_and_keeps_the_older_ones(fleet: Watched) -> None
     assert (2, fleet.now) == (last.id, last.event.at)
 
 
-def test_numbering_of_events_is_locked_once_in_each_transaction(postgresql_url: str) -> None:
+def test_numbering_of_events_is_locked_once_in_each_transaction(
+    postgresql_url: str, tmp_path: Path
+) -> None:
     store = SqlStore(make_url(postgresql_url))
-    locks: list[str] = []
 
-    @event.listens_for(Engine, "before_cursor_execute")
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        locks.extend(re.findall("pg_advisory_xact_lock", statement)[:1])
-
-    for server_id in ("a", "b"):
-        store.servers.apply(beats(server_id, database_uuid="one"))
-    event.remove(Engine, "before_cursor_execute", note)
+    with traced(store, tmp_path / "trace") as sent:
+        for server_id in ("a", "b"):
+            store.servers.apply(beats(server_id, database_uuid="one"))
     store.close()
 
-    assert 2 == len(locks)
+    assert 2 == sum("pg_advisory_xact_lock" in statement for statement in sent)
+
+
+def test_sixty_new_servers_are_written_by_ten_statements(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    """However many profiles and sets of tools they have: each statement is a round trip."""
+    store = SqlStore(make_url(postgresql_url))
+    new = [
+        beat
+        for n in range(60)
+        for beat in beats(
+            f"s{n}",
+            database=f"d{n}",
+            database_uuid=f"u{n}",
+            ip_addresses=IpAddresses(primary=f"10.0.{n}.1", all=(f"10.0.{n}.1",)),
+            capabilities=("a", f"tool {n % 2}"),
+        )
+    ]
+    store.servers.apply(
+        [each for n in range(2) for each in beats(f"o{n}", capabilities=("a", f"tool {n}"))]
+    )
+
+    with traced(store, tmp_path / "trace") as sent:
+        store.servers.apply(new)
+    store.close()
+
+    found = [re.sub(r"\W+", " ", statement).split()[0] for statement in sent]
+    assert [
+        "BEGIN",
+        "SELECT",  # the rows of the servers
+        "WITH",  # servers, texts, facets, profiles and tallies
+        "SELECT",  # sets of tools
+        "SELECT",  # the numbering of events
+        "SELECT",  # relatives
+        "SELECT",  # labels
+        "INSERT",  # events
+        "INSERT",  # the number of the transaction
+        "COMMIT",
+    ] == found
 
 
 def test_events_are_announced_once_after_their_commit(fleet: Watched) -> None:
@@ -154,3 +192,18 @@ def test_event_with_odd_characters_is_stored_unchanged(fleet: Watched) -> None:
         "server_id": odd,
         "details": {"hostname": {"from": "a", "to": odd}},
     } == moved.to_json()
+
+
+@contextmanager
+def traced(store: SqlStore, file: Path) -> Iterator[list[str]]:
+    """The statements that PostgreSQL gets in transactions that write; complete after the block."""
+    sent: list[str] = []
+    held: list[Any] = []
+    store.transactions.write(
+        lambda connection: held.append(connection.connection.driver_connection)
+    )
+    with file.open("w") as trace:
+        held[0].pgconn.trace(trace.fileno())
+        yield sent
+        held[0].pgconn.untrace()
+    sent += re.findall(r'\t(?:Query\t|Parse\t "[^"]*") "([^"]*)', file.read_text())
