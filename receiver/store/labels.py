@@ -35,7 +35,14 @@ from receiver.store.rows import Committed, RowCache, read_rows, write_rows
 from receiver.store.tables import among, annotations, facets, is_listed, servers
 from receiver.store.transactions import Transactions
 
-__all__ = ["Labels", "drop_annotations", "inherited", "noted"]
+__all__ = [
+    "Labels",
+    "drop_annotations",
+    "inherited",
+    "moved_between_databases",
+    "noted",
+    "subjects_of",
+]
 
 Pairs = Sequence[tuple[Row | None, Row]]
 """The rows of servers before and after a change; None for a new server."""
@@ -188,10 +195,24 @@ def _applied(  # noqa: PLR0913 - the change, and to what it is applied
     return new, events
 
 
+def moved_between_databases(changed: Pairs) -> Pairs:
+    """Those of the servers that are new, or whose `database_uuid` is new, before and after that."""
+    return [
+        (before, after)
+        for before, after in changed
+        if before is None or family_of(before.record) != family_of(after.record)
+    ]
+
+
+def subjects_of(pairs: Pairs) -> set[str]:
+    """The subjects (`subject_of`) of the databases that servers have left, and have moved to."""
+    return {subject_of(row.record) for pair in pairs for row in pair if row is not None}
+
+
 def inherited(
     dialect: Dialect,
     connection: Connection,
-    changed: Pairs,
+    moved: Pairs,
     cache: RowCache,
     known: Mapping[str, Row],
 ) -> Committed:
@@ -200,31 +221,19 @@ def inherited(
 
     A server that had labels under its old UUID, or when it had told no UUID, brings them along,
     unless servers of another key have its new UUID: no key may label what belongs to another key.
-    The rows of the servers must be written already. Writes those again that get other labels, but
-    leaves it to the caller to write the events.
+    The rows of the servers must be written already, and the numbering of events must be locked.
+    Writes those rows again that get other labels, but leaves it to the caller to write the events.
 
     Args:
         dialect: The dialect of the database.
         connection: The transaction.
-        changed: The rows of servers before and after the transaction.
+        moved: What `moved_between_databases` returns of the servers that the transaction changes.
         cache: The cache of rows, which does not have yet what the transaction has written.
         known: All rows that the transaction has written, by `server_id`.
 
     Returns the rows that were written again, and the events to write.
     """
-    moved = [
-        (before, after)
-        for before, after in changed
-        if before is None or family_of(before.record) != family_of(after.record)
-    ]
-    if not moved:
-        return Committed({}, [])
-    dialect.lock_events(connection)
-    subjects = {subject_of(row.record) for pair in moved for row in pair if row is not None}
-    # Most databases have none, and this is the fast way to find that out.
-    if not dialect.found_by(connection, _ANNOTATED, {"subjects": sorted(subjects)}):
-        return Committed({}, [])
-    found = _read(connection, subjects)
+    found = _read(connection, subjects_of(moved))
     said, events = _brought_along(connection, moved, found)
     new = {name: each for name, each in said.items() if each is not found.get(name, NO_ANNOTATION)}
     _write(connection, new)
@@ -414,7 +423,6 @@ _ALONE = select(servers.c.server_id).where(
     among(servers.c.server_id, "ids"), servers.c.family.is_(None)
 )
 _READ = select(annotations).where(among(annotations.c.subject, "subjects"))
-_ANNOTATED = select(annotations.c.subject).where(among(annotations.c.subject, "subjects"))
 _DELETE = delete(annotations).where(among(annotations.c.subject, "subjects"))
 _COUNTS = (
     select(facets.c.value, func.count())

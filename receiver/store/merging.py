@@ -7,7 +7,7 @@ from random import getrandbits
 from time import perf_counter, thread_time
 
 from attrs import evolve, fields
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, union_all
 
 from contract import (
     Event,
@@ -41,7 +41,7 @@ from receiver.store.catalogues import (
 )
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
-from receiver.store.labels import inherited
+from receiver.store.labels import inherited, moved_between_databases, subjects_of
 from receiver.store.ownership import Rights
 from receiver.store.rows import (
     Change,
@@ -53,7 +53,7 @@ from receiver.store.rows import (
     write_heartbeats,
     write_rows,
 )
-from receiver.store.tables import HEARTBEAT_COLUMNS, among, constant, servers
+from receiver.store.tables import HEARTBEAT_COLUMNS, among, annotations, constant, servers
 
 __all__ = ["apply", "hand_over"]
 
@@ -259,36 +259,53 @@ class _Batch:
             new=toolset_of(after for _, after in others),
             left=toolset_of(before for before, _ in others),
         )
-        # Only now, since it locks the numbering of events, which all lock last.
-        joining = [after for before, after in pairs if _may_join(before, after.record)]
-        self._check_relatives(dialect, connection, joining)
-        relabelled = inherited(dialect, connection, pairs, self._cache, self._after)
+        relabelled = self._related(dialect, connection, pairs)
         events = [*self._events, *self._charged(relabelled.events), *self._rights.events]
         write_events(dialect, connection, events)
         after = self._after | relabelled.rows
         return Committed(after, events, described={*self._changes, *relabelled.rows})
 
-    def _check_relatives(
-        self, dialect: Dialect, connection: Connection, joining: Sequence[Row]
-    ) -> None:
+    def _related(
+        self, dialect: Dialect, connection: Connection, pairs: Sequence[tuple[Row | None, Row]]
+    ) -> Committed:
         """
-        Of the servers `joining`, let those be checked at once whose `database_uuid` others have.
+        Look whether servers share their databases with others, which may have labels.
+
+        Servers that may join others are checked at once if others have their `database_uuid`, and
+        those that are new to their databases get the labels of these.
 
         Their rows must be written already. Of two transactions that add servers of one database at
         the same time, the second one sees the server of the first one, because the numbering of
-        events is locked before.
+        events, which all lock last, is locked before.
+
+        Args:
+            dialect: The dialect of the database.
+            connection: The transaction.
+            pairs: The rows of the servers before and after the transaction.
+
+        Returns the rows that were written again with other labels, and the events to write.
         """
-        families = {family for row in joining if (family := family_of(row.record)) is not None}
-        if not families:
-            return
-        dialect.lock_events(connection)
-        found = dialect.found_by(connection, _SHARED, {"families": sorted(families)})
-        shared = {family for (family,) in found}
-        due = [
-            row._replace(due_at=microseconds(row.record.last_seen))
-            for row in joining
-            if family_of(row.record) in shared
+        joining = [
+            (family, after)
+            for before, after in pairs
+            if _may_join(before, after.record) and (family := family_of(after.record)) is not None
         ]
+        moved = moved_between_databases(pairs)
+        if not (joining or moved):
+            return Committed({}, [])
+        dialect.lock_events(connection)
+        families = [*{family for family, _ in joining}]
+        given = {"families": families, "subjects": [*subjects_of(moved)]}
+        found = dialect.found_by(connection, _RELATED, given)
+        shared = {text for is_annotated, text in found if not is_annotated}
+        self._check(dialect, connection, [row for family, row in joining if family in shared])
+        if len(shared) == len(found):
+            return Committed({}, [])
+        return inherited(dialect, connection, moved, self._cache, self._after)
+
+    def _check(self, dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
+        """Let servers be checked at once."""
+        due = [row._replace(due_at=microseconds(row.record.last_seen)) for row in rows]
         write_due(dialect, connection, due)
         self._after |= {row.server_id: row for row in due}
 
@@ -496,13 +513,18 @@ _description = attrgetter(
     *(each.name for each in fields(ServerRecord) if each.name not in HEARTBEAT_COLUMNS)
 )
 
-_SHARED = (
-    select(servers.c.family)
+_RELATED = union_all(
+    select(constant(0), servers.c.family)
     .where(
         among(servers.c.family, "families"),
         servers.c.family.is_not(None),
         servers.c.superseded_by.is_(None),
     )
     .group_by(servers.c.family)
-    .having(func.count() > constant(1))
+    .having(func.count() > constant(1)),
+    select(constant(1), annotations.c.subject).where(among(annotations.c.subject, "subjects")),
 )
+"""
+The `family` values among `families` that several servers share, and the `subjects` with labels or
+a note; the first column tells which of both the second one is.
+"""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Select
+from sqlalchemy import URL, CompoundSelect, Connection, Engine, Select
 from sqlalchemy.exc import DBAPIError
 
 from receiver.store.dialects.identity import Identity
@@ -103,7 +103,10 @@ class Dialect(Protocol):
         """
 
     def found_by(
-        self, connection: Connection, query: Select[Any], parameters: Mapping[str, Any]
+        self,
+        connection: Connection,
+        query: Select[Any] | CompoundSelect[Any],
+        parameters: Mapping[str, Any],
     ) -> Sequence[Sequence[Any]]:
         """
         The rows that a query finds, whose values need no conversion: it is a fast way to execute.

@@ -20,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     ClauseElement,
     Column,
+    CompoundSelect,
     Connection,
     Engine,
     ExceptionContext,
@@ -136,7 +137,10 @@ class Postgresql:
         return False
 
     def found_by(
-        self, connection: Connection, query: Select[Any], parameters: Mapping[str, Any]
+        self,
+        connection: Connection,
+        query: Select[Any] | CompoundSelect[Any],
+        parameters: Mapping[str, Any],
     ) -> Sequence[Sequence[Any]]:
         with _executed(connection, query, parameters) as cursor:
             found: Sequence[Sequence[Any]] = cursor.fetchall()
@@ -327,8 +331,15 @@ def _json(rows: Iterable[Mapping[str, Any]]) -> str:
 def _plain(
     rows: Iterable[Mapping[str, Any]], table: Table, dialect: SQLAlchemyDialect
 ) -> Iterable[Mapping[str, Any]]:
-    """Rows of a table with their values as `_json` takes them; without those that are None."""
+    """Rows of a table with their values as `_json` takes them."""
     converters = _converters(table, dialect)
+    return _converted(rows, converters) if converters else rows
+
+
+def _converted(
+    rows: Iterable[Mapping[str, Any]], converters: Sequence[tuple[str, Callable[[Any], Any]]]
+) -> Iterable[Mapping[str, Any]]:
+    """Rows with converted values; without those that are None, which are NULL then."""
     for row in rows:
         plain = {name: value for name, value in row.items() if value is not None}
         for name, convert in converters:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
 from sqlalchemy import (
     URL,
+    CompoundSelect,
     Connection,
     Engine,
     Insert,
@@ -126,7 +128,10 @@ class Sqlite:
         return before == self._version
 
     def found_by(
-        self, connection: Connection, query: Select[Any], parameters: Mapping[str, Any]
+        self,
+        connection: Connection,
+        query: Select[Any] | CompoundSelect[Any],
+        parameters: Mapping[str, Any],
     ) -> Sequence[Sequence[Any]]:
         sql, values_of = _prepared(query, connection.dialect)
         with _driver(connection) as driver:
@@ -136,7 +141,7 @@ class Sqlite:
     def insert(self, connection: Connection, *given: Inserted) -> None:
         for table, rows, if_stored in given:
             if rows:
-                _execute_many(connection, _insert(table, if_stored), rows)
+                _insert_all(connection, _insert(table, if_stored), rows)
 
     def update_rows(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
@@ -146,7 +151,9 @@ class Sqlite:
             {"key" if name == "server_id" else name: value for name, value in row.items()}
             for row in rows
         ]
-        _execute_many(connection, _update_all(table), given)
+        sql, values_of = _prepared(_update_all(table), connection.dialect, tuple(given[0]))
+        with _driver(connection) as driver:
+            driver.executemany(sql, map(values_of, given))
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
         with _driver(connection) as driver:
@@ -260,13 +267,26 @@ def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
         raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
 
 
-def _execute_many(
-    connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]
+def _insert_all(
+    connection: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Execute a statement once for each of `rows`, which have the values of its parameters."""
+    """Insert rows, some at a time: each statement opens the table and all of its indexes anew."""
     sql, values_of = _prepared(statement, connection.dialect, tuple(rows[0]))
+    values = [*map(values_of, rows)]
+    rest = len(values) - len(values) % _AT_ONCE
+    some = (values[place : place + _AT_ONCE] for place in range(0, rest, _AT_ONCE))
     with _driver(connection) as driver:
-        driver.executemany(sql, map(values_of, rows))
+        if rest:
+            driver.executemany(_of_several_rows(sql), ([*chain(*each)] for each in some))
+        driver.executemany(sql, values[rest:])
+
+
+@lru_cache
+def _of_several_rows(sql: str) -> str:
+    """The INSERT of `_AT_ONCE` rows for one of a single row."""
+    before, values, row = sql.partition(" VALUES ")
+    row, end, after = row.partition(")")
+    return f"{before}{values}{', '.join([row + end] * _AT_ONCE)}{after}"
 
 
 @lru_cache
@@ -284,7 +304,7 @@ def _update_all(table: Table) -> Update:
 
 @lru_cache
 def _prepared(
-    statement: Insert | Update | Select[Any],
+    statement: Insert | Update | Select[Any] | CompoundSelect[Any],
     dialect: SQLAlchemyDialect,
     names: tuple[str, ...] | None = None,
 ) -> tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]]:
@@ -313,6 +333,9 @@ def _prepared(
 
     return str(compiled), values_of
 
+
+_AT_ONCE = 6
+"""How many rows an INSERT has, of those with more: the fastest of 1 to 32."""
 
 _IDENTITY = """
 SELECT (SELECT group_concat(version_num, ' ') FROM alembic_version), schema_version

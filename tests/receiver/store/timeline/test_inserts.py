@@ -120,7 +120,7 @@ def test_numbering_of_events_is_locked_once_in_each_transaction(
     assert 2 == sum("pg_advisory_xact_lock" in statement for statement in sent)
 
 
-def test_sixty_new_servers_are_written_by_ten_statements(
+def test_sixty_new_servers_are_written_by_nine_statements(
     postgresql_url: str, tmp_path: Path
 ) -> None:
     """However many profiles and sets of tools they have: each statement is a round trip."""
@@ -151,8 +151,7 @@ def test_sixty_new_servers_are_written_by_ten_statements(
         "WITH",  # servers, texts, facets, profiles and tallies
         "SELECT",  # sets of tools
         "SELECT",  # the numbering of events
-        "SELECT",  # relatives
-        "SELECT",  # labels
+        "SELECT",  # relatives and labels
         "INSERT",  # events
         "INSERT",  # the number of the transaction
         "COMMIT",
