@@ -125,7 +125,7 @@ def create_app(
         logs.begin(settings.log_format)
         for sentence in misspelt(environ):
             _log.warning("%s", sentence)
-        shared = SharedClock(lambda: datetime.now(timezone.utc))
+        shared = SharedClock(partial(datetime.now, timezone.utc))
         used = shared if clock is None else GivenClock(clock)
         async with _services(settings, used, tuning) as found:
             yield {"services": found, "posts": receiver.posts}

@@ -157,7 +157,9 @@ def served(protocol: type[Careful] = Small, **options: Any) -> Iterator[int]:
 
 @contextmanager
 def connected(port: int) -> Iterator[socket.socket]:
+    """A connection that sends at once what it is given, whether or not the last was received."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as raw:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield raw
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from typing import Any, Literal
 
 from receiver.access.key_mirror import KeyMirror
 from receiver.domain.errors import Refusal
@@ -96,17 +96,19 @@ class Gate:
             raise self.wrong_key(scope)
         return self.check(key, needs)
 
-    def expects(self, scope: Scope, needs: Power) -> bool:
+    def expected(self, scope: Scope, needs: Power) -> Key | Literal[False] | None:
         """
-        Whether `admit` will probably let a request in, as its key may do that or it needs none.
+        What `admit` will probably return for a request; False if it will refuse the request.
 
-        Neither counts nor logs anything.
+        Neither counts nor logs anything. A request is let in once `check` has passed the key.
         """
         if not self._mirror.had_keys:
-            return self._is_open or _is_local(scope)
+            return None if self._is_open or _is_local(scope) else False
         said = _authorizations(scope)
         key = self._mirror.keys.bearer(said[0]) if len(said) == 1 else None
-        return key is not None and key.revoked_at is None and key.may(needs)
+        if key is None or key.revoked_at is not None or not key.may(needs):
+            return False
+        return key
 
     def find(self, token: str, needs: Power, scope: Scope) -> Key:
         """

@@ -102,9 +102,13 @@ class Careful(TakesPosts):
             self._close_idle_connections()
 
     def data_received(self, data: bytes) -> None:
+        self._answered_at = None
+        begins = self.is_between_requests
+        if begins and self.take_known(data):
+            self._waiting_since = None
+            return
         self._bytes += len(data)
         self._data = data
-        self._answered_at = None
         _data_received(self, data)
         while self._again:  # a loop, no recursion: one read may hold thousands of requests
             self._data, self._again = self._again, b""
@@ -120,6 +124,8 @@ class Careful(TakesPosts):
         else:
             self._bytes = 0
             self._waiting_since = None
+            if begins:
+                self.remember(data)
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > self.max_headers or (
@@ -250,6 +256,7 @@ class Careful(TakesPosts):
     def _check_connections(self) -> None:
         """Close those connections of this uvicorn server whose clients exceed a timeout."""
         now = self.loop.time()
+        self.known_heads.forget()  # they are those of this server
         if self.connections:
             self._schedule_checks()
         else:

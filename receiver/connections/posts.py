@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from receiver.connections.joined_writes import JoinedWrites
+from receiver.connections.known_heads import heads_of
 from receiver.web.headers import begin, end
 from receiver.web.messages import Posted
 
@@ -49,6 +50,7 @@ class TakesPosts(HttpToolsProtocol):
         self._posts = {path.encode(): found[path] for path in found} if is_plain else {}
         self._exchange: _Exchange | None = None
         """The current request while its body arrives, unless the app was called for it."""
+        self.known_heads = heads_of(self.server_state)
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_head = b""
 
@@ -62,8 +64,14 @@ class TakesPosts(HttpToolsProtocol):
         if posted is None or not self._may_take():
             self.call_app()
             return
-        exchange = _Exchange(self, posted)
-        if posted.expects(exchange.scope):
+        scope: Any = self.scope
+        scope["method"] = "POST"
+        scope["path"] = self.url.decode("ascii")
+        scope["raw_path"] = self.url
+        scope["query_string"] = b""
+        exchange = _Exchange(self, posted, scope)
+        exchange.keep_alive = self.parser.should_keep_alive()
+        if posted.expects(scope):
             # It has those attributes for which a connection asks its current cycle.
             self._exchange = self.cycle = exchange  # type: ignore[assignment]  # it stands for one
         else:
@@ -78,7 +86,7 @@ class TakesPosts(HttpToolsProtocol):
             and not self.flow.write_paused  # a client that reads no answers has to wait
             and (self.cycle is None or self.cycle.response_complete)
             # Only a middleware of uvicorn knows the client's address for the log.
-            and not (self.is_logged and any(name in _FORWARDED for name, _ in self.headers))
+            and not (self.is_logged and _is_forwarded(self.headers))
         )
 
     def call_app(self) -> None:
@@ -108,7 +116,60 @@ class TakesPosts(HttpToolsProtocol):
             _on_message_complete(self)
         else:
             exchange, self._exchange = self._exchange, None
-            exchange.begin()
+            self.take(exchange)
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether all that has arrived is answered, so that the next byte begins a request."""
+        cycle = self.cycle
+        if cycle is None:
+            return self.scope is None
+        return cycle.response_complete and not cycle.more_body and cycle.scope is self.scope
+
+    def take_known(self, data: bytes) -> bool:
+        """
+        Take a request without the parser, if all of it has arrived and its head is known.
+
+        Nothing is lost by that: what the parser makes of a request depends on its bytes only, and
+        it has no part of one in memory. Returns False if the parser has to read the data.
+
+        Args:
+            data: What has arrived while the connection `is_between_requests`.
+        """
+        found = self.known_heads.find(data)
+        if found is None:
+            return False
+        head, body = found
+        if self.flow.write_paused or (head.is_forwarded and self.is_logged):
+            return False
+        self.scope = head.scope_on(self)
+        exchange = _Exchange(self, head.posted, self.scope)
+        exchange.body = body
+        self.cycle = exchange  # type: ignore[assignment]  # as above
+        self.take(exchange)
+        return True
+
+    def remember(self, data: bytes) -> None:
+        """
+        Let `take_known` know the head of the current request, if the request was taken.
+
+        Args:
+            data: What the parser has read since the connection was last between requests.
+        """
+        exchange: Any = self.cycle
+        if isinstance(exchange, _Exchange) and exchange.keep_alive:
+            self.known_heads.remember(
+                data,
+                exchange.body,
+                posted=exchange.posted,
+                scope=exchange.scope,
+                is_forwarded=_is_forwarded(self.headers),
+            )
+
+    def take(self, exchange: "_Exchange") -> None:
+        """Hand a request to its endpoint, when its body has arrived."""
+        exchange.more_body = False
+        exchange.posted.take(exchange.scope, exchange.body, exchange)
 
     def start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Call an app for a request, as uvicorn does; its older versions have no method for it."""
@@ -143,10 +204,12 @@ class _Exchange:
     A request for which the app was not called, and its answer.
 
     Args:
-        protocol: The connection, which has just read the head of the request.
+        protocol: The connection.
         posted: The endpoint.
+        scope: The ASGI scope of the request.
 
     Attributes:
+        posted: The endpoint.
         scope: The ASGI scope of the request.
         begun_at: The time of the event loop at which the head had arrived.
         body: What has arrived of the body.
@@ -159,26 +222,16 @@ class _Exchange:
 
     message_event = _NoEvent()
 
-    def __init__(self, protocol: TakesPosts, posted: Posted) -> None:
-        scope: Any = protocol.scope
-        scope["method"] = "POST"
-        scope["path"] = protocol.url.decode("ascii")
-        scope["raw_path"] = protocol.url
-        scope["query_string"] = b""
+    def __init__(self, protocol: TakesPosts, posted: Posted, scope: Any) -> None:
+        self.posted = posted
         self.scope = scope
         self.begun_at = protocol.loop.time()
         self.body = b""
         self.more_body = True
-        self.keep_alive: bool = protocol.parser.should_keep_alive()
+        self.keep_alive = True
         self.disconnected = False
         self.response_complete = False
         self._protocol = protocol
-        self._posted = posted
-
-    def begin(self) -> None:
-        """Hand the body, which has arrived, to the endpoint."""
-        self.more_body = False
-        self._posted.take(self.scope, self.body, self)
 
     def answer(self, status: int, body: bytes) -> None:
         """Send the answer, a body in JSON; does nothing if the client has gone."""
@@ -239,6 +292,10 @@ class _Exchange:
             status,
         )
         end(begun)
+
+
+def _is_forwarded(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name in _FORWARDED for name, _ in headers)
 
 
 # These are called for each request, and `super()` would be slower.

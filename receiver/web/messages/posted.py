@@ -93,8 +93,9 @@ class Posted:
         Args:
             scope: The ASGI scope of the request.
         """
-        gate = services(scope).gate
-        return is_plain_json(scope, self._most_taken) and gate.expects(scope, Power.WRITE)
+        if not is_plain_json(scope, self._most_taken):
+            return False
+        return services(scope).gate.expected(scope, Power.WRITE) is not False
 
     def take(self, scope: Scope, body: bytes, exchange: Exchange) -> None:
         """
@@ -103,15 +104,21 @@ class Posted:
         Does not wait for that. Errors are answered by the ASGI call.
 
         Args:
-            scope: The ASGI scope of a request that `expects` has approved.
+            scope: The ASGI scope of a request that `expects` has approved, or has approved a moment
+                ago for another request with the same head.
             body: Its whole body.
             exchange: Sends the answer.
         """
         began = perf_counter()
         found = services(scope)
+        key = found.gate.expected(scope, Power.WRITE)
+        if key is False:  # it was changed meanwhile; the app counts and logs that
+            exchange.call_app()
+            return
         begun = begin(scope)
         try:
-            key = found.gate.admit(scope, Power.WRITE)
+            if key is not None:
+                found.gate.check(key, Power.WRITE)
             committed = partial(self._committed, found, scope, exchange, began)
             found.fleet.submit_to(committed, body, self._kind, key)
         except Exception as error:  # noqa: BLE001 - `__call__` raises it again

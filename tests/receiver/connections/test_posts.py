@@ -1,121 +1,43 @@
 """Requests that are handled without an ASGI call are answered as those with one."""
 
-import json
 import logging
 import re
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import make_url
 
 import messages
-from keyring import bearer, expired, keep, made, revoked
+from keyring import bearer
+from posting import (
+    LIMITED,
+    LOST,
+    READING,
+    TOO_LATE,
+    Watched,
+    post,
+    read_answer,
+    receiving,
+    settle,
+    told,
+)
 from raw_http import Timer, connected, is_open, rest, timed
-from receiver.app import Tuning, create_app
-from receiver.connections import Careful
 from receiver.web.headers import request_id
-from servers import DIRECT, Clock, serve, wait_until
-
-KEY, TOKEN = made("agent", name="a")
-READER, READING = made("viewer", name="r")
-GONE, LOST = made("agent", name="g")
-NARROW, LIMITED = made("agent", name="n", servers="other_*")
-LATE, TOO_LATE = made("agent", name="l")
-
-
-class Watched(Careful):
-    """The protocol, which notes for how many requests the app was called, and for how many not."""
-
-    called = 0
-    taken = 0
-    made: ClassVar[list["Watched"]] = []
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        Watched.made.append(self)
-
-    def start(self, cycle: Any, app: Any) -> None:
-        Watched.called += 1
-        super().start(cycle, app)
-
-    def call_app(self) -> None:
-        Watched.called += 1
-        super().call_app()
-
-    def on_message_complete(self) -> None:
-        Watched.taken += self._exchange is not None
-        super().on_message_complete()
+from servers import DIRECT, wait_until
 
 
 @pytest.fixture(autouse=True)
 def _count_anew() -> None:
-    Watched.called = Watched.taken = 0
+    Watched.count_anew()
     Watched.made.clear()
-
-
-@contextmanager
-def receiving(url: str, **options: Any) -> Iterator[int]:
-    """A receiver that has some keys; yields its port."""
-    keep(url, KEY, READER, NARROW, revoked(GONE), expired(LATE))
-    tuning = Tuning(body_seconds=0.2)
-    environ = {"FLEET_DATABASE_URL": url, "FLEET_MESSAGES_PER_MINUTE": "1000000"}
-    app = create_app(environ=environ, clock=Clock(), tuning=tuning)
-    with serve(app, **{"http": Watched, **options}) as client:
-        assert client.base_url.port is not None
-        Watched.called = Watched.taken = 0
-        yield client.base_url.port
-
-
-def post(
-    content: object, *more: bytes, path: bytes = b"/heartbeat", token: str | None = TOKEN
-) -> bytes:
-    """A request with a body in JSON; `more` are further header lines, or others in their place."""
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    lines = {
-        b"host": b"Host: 127.0.0.1",
-        b"content-type": b"Content-Type: application/json",
-        b"content-length": b"Content-Length: %d" % len(body),
-    }
-    if token is not None:
-        lines[b"authorization"] = b"Authorization: Bearer " + token.encode()
-    lines |= {line.partition(b":")[0].lower(): line for line in more}
-    return b"\r\n".join([b"POST " + path + b" HTTP/1.1", *lines.values(), b"", body])
-
-
-def read_answer(raw: socket.socket) -> bytes:
-    """The next answer on a connection: its head and its body."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += raw.recv(10_000)
-    head, _, body = received.partition(b"\r\n\r\n")
-    (length,) = re.findall(rb"content-length: (\d+)", head)
-    while len(body) < int(length):
-        body += raw.recv(10_000)
-    assert len(body) == int(length)
-    return head + b"\r\n\r\n" + body
-
-
-def settle(port: int) -> None:
-    """Wait until the server has read what was sent to it before, by another request."""
-    called = Watched.called
-    assert httpx.get(f"http://127.0.0.1:{port}/health/live", **DIRECT).is_success
-    Watched.called = called
-
-
-def told(answer: bytes) -> tuple[bytes, list[bytes], bytes]:
-    """The status line, the sorted header lines and the body, without what differs each time."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status, *lines = head.split(b"\r\n")
-    return status, sorted(x for x in lines if not x.startswith((b"date:", b"x-request-id:"))), body
 
 
 REQUESTS = {
