@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import URL, CompoundSelect, Connection, Engine, Select
+from sqlalchemy import URL, CompoundSelect, Connection, Engine, Select, Table
 from sqlalchemy.exc import DBAPIError
 
 from receiver.store.dialects.identity import Identity
