@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 
 from receiver.web.messages import Posted
 
-__all__ = ["KnownHead", "KnownHeads", "heads_of"]
+__all__ = ["KnownHead", "KnownHeads", "heads_of", "names_client"]
 
 
 class KnownHead(NamedTuple):
@@ -25,13 +25,13 @@ class KnownHead(NamedTuple):
         posted: The endpoint, which has approved the head.
         scope: The ASGI scope of the first request that had the head.
         body_size: How many bytes the body has.
-        is_forwarded: Whether a proxy names the client in the head.
+        names_client: Whether a proxy names the client in the head.
     """
 
     posted: Posted
     scope: dict[str, Any]
     body_size: int
-    is_forwarded: bool
+    names_client: bool
 
     def scope_on(self, connection: HttpToolsProtocol) -> Any:
         """The ASGI scope of another request with this head, as uvicorn would make it."""
@@ -62,9 +62,7 @@ class KnownHeads:
             return None
         return known, body
 
-    def remember(
-        self, data: bytes, read: bytes, *, posted: Posted, scope: Any, is_forwarded: bool
-    ) -> None:
+    def remember(self, data: bytes, read: bytes, *, posted: Posted, scope: Any) -> None:
         """
         Remember the head of a request that was taken.
 
@@ -76,17 +74,13 @@ class KnownHeads:
             read: What the parser has found to be the body.
             posted: The endpoint that takes the request.
             scope: Its ASGI scope.
-            is_forwarded: Whether a proxy names the client in the head.
         """
+        if len(self._heads) >= _MOST_HEADS:
+            return
         head, _, body = data.partition(_END)
-        if (
-            body == read
-            and len(head) <= _MOST_BYTES
-            and len(self._heads) < _MOST_HEADS
-            and scope.keys() == _KEYS
-        ):
+        if body == read and len(head) <= _MOST_BYTES and scope.keys() == _KEYS:
             kept = {**scope, "headers": scope["headers"].copy()}
-            self._heads[head] = KnownHead(posted, kept, len(body), is_forwarded)
+            self._heads[head] = KnownHead(posted, kept, len(body), names_client(scope["headers"]))
 
     def forget(self) -> None:
         """Forget all heads."""
@@ -101,8 +95,14 @@ def heads_of(server: ServerState) -> KnownHeads:
     return found
 
 
+def names_client(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether there are headers by which uvicorn's middleware changes the client's address."""
+    return any(name in _FORWARDED for name, _ in headers)
+
+
 _heads: WeakKeyDictionary[ServerState, KnownHeads] = WeakKeyDictionary()
 
+_FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto"}
 _END = b"\r\n\r\n"
 _MOST_HEADS = 1000
 _MOST_BYTES = 2048

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from receiver.connections.joined_writes import JoinedWrites
-from receiver.connections.known_heads import heads_of
+from receiver.connections.known_heads import heads_of, names_client
 from receiver.web.headers import begin, end
 from receiver.web.messages import Posted
 
@@ -86,7 +86,7 @@ class TakesPosts(HttpToolsProtocol):
             and not self.flow.write_paused  # a client that reads no answers has to wait
             and (self.cycle is None or self.cycle.response_complete)
             # Only a middleware of uvicorn knows the client's address for the log.
-            and not (self.is_logged and _is_forwarded(self.headers))
+            and not (self.is_logged and names_client(self.headers))
         )
 
     def call_app(self) -> None:
@@ -140,7 +140,7 @@ class TakesPosts(HttpToolsProtocol):
         if found is None:
             return False
         head, body = found
-        if self.flow.write_paused or (head.is_forwarded and self.is_logged):
+        if self.flow.write_paused or (head.names_client and self.is_logged):
             return False
         self.scope = head.scope_on(self)
         exchange = _Exchange(self, head.posted, self.scope)
@@ -159,11 +159,7 @@ class TakesPosts(HttpToolsProtocol):
         exchange: Any = self.cycle
         if isinstance(exchange, _Exchange) and exchange.keep_alive:
             self.known_heads.remember(
-                data,
-                exchange.body,
-                posted=exchange.posted,
-                scope=exchange.scope,
-                is_forwarded=_is_forwarded(self.headers),
+                data, exchange.body, posted=exchange.posted, scope=exchange.scope
             )
 
     def take(self, exchange: "_Exchange") -> None:
@@ -294,14 +290,7 @@ class _Exchange:
         end(begun)
 
 
-def _is_forwarded(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(name in _FORWARDED for name, _ in headers)
-
-
 # These are called for each request, and `super()` would be slower.
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
 _on_body = HttpToolsProtocol.on_body
 _on_message_complete = HttpToolsProtocol.on_message_complete
-
-_FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto"}
-"""Headers by which uvicorn's middleware changes the client's address that a log line has."""
