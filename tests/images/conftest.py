@@ -42,3 +42,17 @@ def volume(engine: Engine, tmp_path: Path) -> Iterator[str]:
     engine.run("podman", "volume", "create", name)
     yield name
     engine.run("podman", "volume", "rm", "--force", name)
+
+
+@pytest.fixture
+def network(engine: Engine, tmp_path: Path) -> Iterator[str]:
+    """
+    The name of a new network, with addresses that no other network of this machine has.
+
+    The one that podman uses by default has the same addresses on each machine. A bridge that
+    another podman made for them may be there still, and then gets what is sent to a container.
+    """
+    name = f"fleet-{tmp_path.name.lower()}"
+    engine.run("podman", "network", "create", name)
+    yield name
+    engine.run("podman", "network", "rm", "--force", name)

@@ -18,14 +18,14 @@ WITHOUT_A_SHELL = [f"--volume=/dev/null:{shell}:ro" for shell in SHELLS]
 class Container:
     """A container of the image, without a shell in it, whose port is one of this machine."""
 
-    def __init__(self, engine: Engine, image: str, volume: str) -> None:
+    def __init__(self, engine: Engine, image: str, volume: str, network: str) -> None:
         self.name = f"of-{volume}"
         self._engine = engine
         port = free_port()
         engine.run(
             *("podman", "run", "--detach", "--name", self.name, *CONFINED, *WITHOUT_A_SHELL),
             *("--volume", f"{volume}:/var/lib/odoo-mcp-fleet"),
-            *("--publish", f"127.0.0.1:{port}:8000", image),
+            *("--network", network, "--publish", f"127.0.0.1:{port}:8000", image),
         )
         self.url = f"http://127.0.0.1:{port}"
 
@@ -43,9 +43,9 @@ class Container:
 
 
 def test_confined_container_without_a_shell_keeps_its_fleet(
-    engine: Engine, image: str, volume: str
+    engine: Engine, image: str, volume: str, network: str
 ) -> None:
-    first = Container(engine, image, volume)
+    first = Container(engine, image, volume, network)
     try:
         engine.wait_until_healthy(first.name)
         key = first.do("odoo-mcp-fleet", "keys", "create", "--name=a", "--scope=admin")
@@ -60,7 +60,7 @@ def test_confined_container_without_a_shell_keeps_its_fleet(
     finally:
         first.remove()
 
-    second = Container(engine, image, volume)
+    second = Container(engine, image, volume, network)
     try:
         engine.wait_until_healthy(second.name)
         found = httpx.get(f"{second.url}/servers", headers=headers, trust_env=False).json()
@@ -72,9 +72,9 @@ def test_confined_container_without_a_shell_keeps_its_fleet(
 
 
 def test_health_check_fails_while_the_receiver_hangs(
-    engine: Engine, image: str, volume: str
+    engine: Engine, image: str, volume: str, network: str
 ) -> None:
-    container = Container(engine, image, volume)
+    container = Container(engine, image, volume, network)
     try:
         engine.wait_until_healthy(container.name)
         engine.run("podman", "kill", "--signal", "STOP", container.name)
