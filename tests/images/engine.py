@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / ".cache/images"
 DEBIAN = "trixie"
+MIRROR = "http://deb.debian.org/debian"
 IMAGE = "localhost/odoo-mcp-fleet"
 
 CONTAINERS = """
@@ -110,7 +111,9 @@ class Engine:
     def make_services(self, names: dict[str, str]) -> None:
         """Make what stands in for images of others, by their targets in `Services`."""
         files = HERE / "Services", HERE / "postgres-entrypoint.sh"
-        self._make("services", "caddy,postgresql-17", names, *files)
+        # compose.yaml needs a newer Caddy than this Debian has by itself.
+        packages = f"caddy/{DEBIAN}-backports,postgresql-17"
+        self._make("services", packages, names, *files)
 
     def _make(self, name: str, packages: str, images: dict[str, str], *files: Path) -> None:
         """
@@ -137,14 +140,13 @@ class Engine:
         done.touch()
 
     def _debian(self, packages: str, file: Path) -> None:
-        """Write the file system of a Debian with these packages, unless it is there already."""
-        if file.exists():
-            return
+        """Write the file system of a Debian with these packages."""
         unneeded = ("doc", "locale", "man")
         self.run(
             *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}"),
             *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in unneeded),
-            *("--keyring=/usr/share/keyrings", DEBIAN, file, "http://deb.debian.org/debian"),
+            *("--keyring=/usr/share/keyrings", DEBIAN, file, MIRROR),
+            f"deb {MIRROR} {DEBIAN}-backports main",
         )
 
     def build_image(self, *, settings_of_pip: Path) -> None:
