@@ -29,8 +29,10 @@ from receiver.store.indexes import (
 )
 from receiver.store.tables import (
     COLUMNS,
+    DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
     INDEXED_FIELDS,
+    LIVENESS_COLUMNS,
     IndexEntry,
     among,
     facets,
@@ -315,8 +317,9 @@ def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Ch
         first += then
     dialect.insert(connection, *first)
     if old:
-        dialect.update_rows(connection, servers, [*map(_columns, old)])
-        dialect.update_rows(connection, liveness, [*map(_liveness_columns, old)])
+        dialect.update_servers(connection, [*map(_columns, old)])
+        rows = (_liveness_values(each.after) for each in old)
+        dialect.update_liveness(connection, LIVENESS_COLUMNS, rows)
     if removed:
         dialect.remove_index_entries(connection, removed)
     if left:
@@ -363,14 +366,14 @@ def delete_rows(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -
 
 def write_heartbeats(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
     """Update the `HEARTBEAT_COLUMNS` of rows whose other columns have not changed."""
-    dialect.update_heartbeats(connection, map(_heartbeat_columns, rows))
+    dialect.update_liveness(connection, HEARTBEAT_COLUMNS, map(_heartbeat_values, rows))
 
 
 def write_due(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
     """Update the `DUE_COLUMNS` of rows whose other columns have not changed."""
-    due = [{"server_id": row.server_id, **_due_columns(row)} for row in rows]
+    due = [*map(_due_values, rows)]
     if due:
-        dialect.update_due(connection, due)
+        dialect.update_liveness(connection, DUE_COLUMNS, due)
 
 
 def index_entries(row: Row) -> list[IndexEntry]:
@@ -390,8 +393,8 @@ def _entries(server_id: str, texts: Iterable[tuple[str, str | None]]) -> list[In
     ]
 
 
-def _heartbeat_columns(row: Row) -> Sequence[Any]:
-    """The values of `HEARTBEAT_COLUMNS` and, last, the `server_id`, as the database stores them."""
+def _heartbeat_values(row: Row) -> tuple[Any, ...]:
+    """The values of `HEARTBEAT_COLUMNS` and the `server_id`, as the database stores them."""
     record = row.record
     return (
         record.sequence,
@@ -404,14 +407,20 @@ def _heartbeat_columns(row: Row) -> Sequence[Any]:
     )
 
 
-def _liveness_columns(change: Change) -> dict[str, Any]:
-    """The columns of the row of a server in `liveness`."""
-    row = change.after
-    return {**dict(zip(_MOVING_FIELDS, _moving(row.record), strict=True)), **_due_columns(row)}
+def _due_values(row: Row) -> tuple[Any, ...]:
+    """The values of `DUE_COLUMNS` and the `server_id`, as the database stores them."""
+    mark = row.mark or _NO_MARK
+    return (row.due_at, *mark, row.revision, row.server_id)
+
+
+def _liveness_values(row: Row) -> tuple[Any, ...]:
+    """The values of `LIVENESS_COLUMNS` and the `server_id`, as the database stores them."""
+    *sent, _, _ = _heartbeat_values(row)
+    return (*sent, *_due_values(row))
 
 
 def _columns(change: Change) -> dict[str, Any]:
-    """The columns of the row of a server in `servers`."""
+    """The columns of the row of a server in `servers`, by their names."""
     row = change.after
     return {
         **dict(zip(_STANDING_FIELDS, _standing(row.record), strict=True)),
@@ -426,12 +435,12 @@ def _columns(change: Change) -> dict[str, Any]:
     }
 
 
-def _due_columns(row: Row) -> dict[str, Any]:
-    at, heartbeats, sequence = row.mark or _NO_MARK
+def _liveness_columns(change: Change) -> dict[str, Any]:
+    """The columns of the row of a server in `liveness`, by their names."""
+    row = change.after
     return {
-        "mark_at": at,
-        "mark_heartbeats": heartbeats,
-        "mark_sequence": sequence,
+        **dict(zip(_MOVING_FIELDS, _moving(row.record), strict=True)),
+        **dict(zip(_MARK_COLUMNS, row.mark or _NO_MARK, strict=True)),
         "revision": row.revision,
         "due_at": row.due_at,
     }
@@ -446,7 +455,7 @@ _NO_MARK = (None, None, None)
 
 
 _STANDING_FIELDS = [name for name in _FIELDS if name in servers.c]
-_MOVING_FIELDS = ["server_id", *(name for name in _FIELDS if name in HEARTBEAT_COLUMNS)]
+_MOVING_FIELDS = [name for name in _FIELDS if name in liveness.c]
 _standing = attrgetter(*_STANDING_FIELDS)
 _moving = attrgetter(*_MOVING_FIELDS)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import URL, CompoundSelect, Connection, Engine, Select, Table
+from sqlalchemy import URL, CompoundSelect, Connection, Engine, Select
 from sqlalchemy.exc import DBAPIError
 
 from receiver.store.dialects.identity import Identity
@@ -122,30 +122,23 @@ class Dialect(Protocol):
         On PostgreSQL this is one statement, however many tables and rows there are.
         """
 
-    def update_rows(
-        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Set all columns of rows in `servers` that are stored already.
+
+        Each of `rows` has the value of each column of the table by its name. There must be at least
+        one row.
+        """
+
+    def update_liveness(
+        self, connection: Connection, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]
     ) -> None:
         """
-        Set all columns of rows in a table whose primary key is the `server_id`.
+        Set some columns of rows in `liveness` that are stored already.
 
-        Each of `rows` has the value of each column by its name, and there is a row with its
-        `server_id`. There must be at least one.
-        """
-
-    def update_heartbeats(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
-        """
-        Set the `HEARTBEAT_COLUMNS` of servers that are stored already.
-
-        Each of `rows` has the new value of each of these columns, as the driver of the database
-        takes it (an instant is in microseconds since 1970), and then the `server_id` of a server.
-        """
-
-    def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """
-        Set the `DUE_COLUMNS` of servers that are stored already.
-
-        Each of `rows` has the `server_id` of a server, and the new value of each of these columns
-        as the driver of the database takes it: an instant is in microseconds since 1970.
+        `columns` are the `HEARTBEAT_COLUMNS`, the `DUE_COLUMNS`, or both. Each of `rows` has the
+        new value of each of them, as the driver of the database takes it (an instant is in
+        microseconds since 1970), and then the `server_id`.
         """
 
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:

@@ -55,13 +55,12 @@ from receiver.store.dialects.pooler import ASK, is_pooled
 from receiver.store.dialects.stale import replace_closed_connections
 from receiver.store.dialects.waits import LOCK_SECONDS, MIGRATION_SECONDS
 from receiver.store.tables import (
-    DUE_COLUMNS,
-    HEARTBEAT_COLUMNS,
     IndexEntry,
     Json,
     commits,
     facets,
     liveness,
+    servers,
 )
 
 __all__ = ["Postgresql"]
@@ -160,19 +159,16 @@ class Postgresql:
         with _executed(connection, statement, parameters):
             pass
 
-    def update_rows(
-        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        given = _plain(rows, servers, connection.dialect)
+        connection.execute(_UPDATE_SERVERS, _json_rows(given))
+
+    def update_liveness(
+        self, connection: Connection, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]
     ) -> None:
-        given = _plain(rows, table, connection.dialect)
-        connection.execute(_update_all(table), _json_rows(given))
-
-    def update_heartbeats(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
-        given = (dict(zip(_HEARTBEAT_VALUES, row, strict=True)) for row in rows)
-        with _executed(connection, _UPDATE_HEARTBEATS, _json_rows(given)):
+        given = _arrays((*columns, "server_id"), rows)
+        with _executed(connection, _update_liveness(columns), given):
             pass
-
-    def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        connection.execute(_UPDATE_DUE, _json_rows(rows))
 
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         connection.execute(_REMOVE_ENTRIES, _json_rows(each._asdict() for each in entries))
@@ -328,6 +324,19 @@ def _json(rows: Iterable[Mapping[str, Any]]) -> str:
     return orjson.dumps([*rows]).decode()
 
 
+def _arrays(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> Mapping[str, str]:
+    """
+    The parameters of `_given_arrays`: for each column, by its name, the values of all rows.
+
+    These must be numbers, or texts without control characters, such as ids of servers. Of these,
+    PostgreSQL writes an array as JSON does, but for the brackets.
+    """
+    columns = map(orjson.dumps, zip(*rows, strict=True))
+    return {
+        name: f"{{{values[1:-1].decode()}}}" for name, values in zip(names, columns, strict=True)
+    }
+
+
 def _plain(
     rows: Iterable[Mapping[str, Any]], table: Table, dialect: SQLAlchemyDialect
 ) -> Iterable[Mapping[str, Any]]:
@@ -408,8 +417,23 @@ def _given_rows(*columns: Column[Any], parameter: str = "rows") -> TableValuedAl
     )
 
 
-def _update(table: Table, columns: Sequence[str]) -> Update:
-    given = _given_rows(*(table.c[name] for name in (*columns, "server_id")))
+def _given_arrays(*columns: Column[Any]) -> TableValuedAlias:
+    """
+    Parameters with the names of columns, each an array of their values, as a table.
+
+    PostgreSQL reads them faster than `_given_rows`. It also expects few rows, and looks up each of
+    them, where it expects a hundred in JSON and would rather read a table of 13,000 servers.
+    """
+    kinds = [Text() if isinstance(each.type, Text) else each.type for each in columns]
+    arrays = [
+        cast(bindparam(each.name, type_=Text), postgresql.ARRAY(kind))
+        for each, kind in zip(columns, kinds, strict=True)
+    ]
+    names = [column(each.name, kind) for each, kind in zip(columns, kinds, strict=True)]
+    return func.unnest(*arrays).table_valued(*names).render_derived(name="given")
+
+
+def _update(table: Table, columns: Sequence[str], given: TableValuedAlias) -> Update:
     return (
         update(table)
         .where(table.c.server_id == given.c.server_id)
@@ -418,8 +442,9 @@ def _update(table: Table, columns: Sequence[str]) -> Update:
 
 
 @cache
-def _update_all(table: Table) -> Update:
-    return _update(table, [each.name for each in table.columns if not each.primary_key])
+def _update_liveness(columns: Sequence[str]) -> Update:
+    given = _given_arrays(*(liveness.c[name] for name in (*columns, "server_id")))
+    return _update(liveness, columns, given)
 
 
 @cache
@@ -441,9 +466,11 @@ def _insert_given(given: Sequence[tuple[Table, Sequence[str], IfStored]]) -> Ins
     return first.add_cte(*reversed(named))
 
 
-_UPDATE_HEARTBEATS = _update(liveness, HEARTBEAT_COLUMNS)
-_UPDATE_DUE = _update(liveness, DUE_COLUMNS)
-_HEARTBEAT_VALUES = (*HEARTBEAT_COLUMNS, "server_id")
+_UPDATE_SERVERS = _update(
+    servers,
+    [each.name for each in servers.columns if not each.primary_key],
+    _given_rows(*servers.columns),
+)
 
 _entries = _given_rows(*facets.columns)
 _LOCK_AS_WRITER = text(

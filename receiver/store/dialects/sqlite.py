@@ -35,12 +35,7 @@ from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.inserts import IfStored, Inserted, converter_of, resolved
 from receiver.store.dialects.sqlite_file import DatabaseFile
 from receiver.store.dialects.waits import LOCK_SECONDS
-from receiver.store.tables import (
-    DUE_COLUMNS,
-    HEARTBEAT_COLUMNS,
-    IndexEntry,
-    liveness,
-)
+from receiver.store.tables import IndexEntry, servers
 
 __all__ = ["Sqlite"]
 
@@ -143,25 +138,21 @@ class Sqlite:
             if rows:
                 _insert_all(connection, _insert(table, if_stored), rows)
 
-    def update_rows(
-        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
-    ) -> None:
+    def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         # The id is not set: SQLite writes each index anew that has a column which a statement sets.
         given = [
             {"key" if name == "server_id" else name: value for name, value in row.items()}
             for row in rows
         ]
-        sql, values_of = _prepared(_update_all(table), connection.dialect, tuple(given[0]))
+        sql, values_of = _prepared(_UPDATE_SERVERS, connection.dialect, tuple(given[0]))
         with _driver(connection) as driver:
             driver.executemany(sql, map(values_of, given))
 
-    def update_heartbeats(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
+    def update_liveness(
+        self, connection: Connection, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]
+    ) -> None:
         with _driver(connection) as driver:
-            driver.executemany(_UPDATE_HEARTBEATS, rows)
-
-    def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        with _driver(connection) as driver:
-            driver.executemany(_UPDATE_DUE, rows)
+            driver.executemany(_update_liveness(columns), rows)
 
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         with _driver(connection) as driver:
@@ -297,12 +288,6 @@ def _insert(table: Table, if_stored: IfStored) -> Insert:
 
 
 @lru_cache
-def _update_all(table: Table) -> Update:
-    """The statement of `update_rows`; always the same one."""
-    return update(table).where(table.c.server_id == bindparam("key"))
-
-
-@lru_cache
 def _prepared(
     statement: Insert | Update | Select[Any] | CompoundSelect[Any],
     dialect: SQLAlchemyDialect,
@@ -356,15 +341,14 @@ WHERE type = 'table' AND name = :table AND sql LIKE '%AUTOINCREMENT%'
 """
 
 
-def _update(columns: Sequence[str], given: str) -> str:
-    """The statement that sets columns, to values of which `given` makes the parameters."""
-    values = ", ".join(f'"{name}" = {given.format(name)}' for name in columns)
-    return f"UPDATE {liveness.name} SET {values} WHERE server_id = {given.format('server_id')}"  # noqa: S608 - constants
+@lru_cache
+def _update_liveness(columns: tuple[str, ...]) -> str:
+    # By place: the names of seven values take SQLite's driver as long as a fifth of the update.
+    values = ", ".join(f"{name} = ?" for name in columns)
+    return f"UPDATE liveness SET {values} WHERE server_id = ?"  # noqa: S608 - constants
 
 
-# By place: the names of seven values take SQLite's driver as long as a tenth of the update.
-_UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS, "?")
-_UPDATE_DUE = _update(DUE_COLUMNS, ":{}")
+_UPDATE_SERVERS = update(servers).where(servers.c.server_id == bindparam("key"))
 _REMOVE_ENTRY = (
     f"DELETE FROM facets WHERE {' AND '.join(f'{name} = ?' for name in IndexEntry._fields)}"  # noqa: S608 - constants
 )

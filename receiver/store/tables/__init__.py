@@ -22,6 +22,7 @@ from receiver.store.tables.liveness import (
     COLUMNS,
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
+    LIVENESS_COLUMNS,
     liveness,
     whole_servers,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "DUE_COLUMNS",
     "HEARTBEAT_COLUMNS",
     "INDEXED_FIELDS",
+    "LIVENESS_COLUMNS",
     "IndexEntry",
     "Json",
     "Key",

@@ -12,6 +12,7 @@ __all__ = [
     "COLUMNS",
     "DUE_COLUMNS",
     "HEARTBEAT_COLUMNS",
+    "LIVENESS_COLUMNS",
     "liveness",
     "whole_servers",
 ]
@@ -71,6 +72,9 @@ HEARTBEAT_COLUMNS = (
 
 DUE_COLUMNS = ("due_at", "mark_at", "mark_heartbeats", "mark_sequence", "revision")
 """The columns that a check for silence changes if it leaves the record as it is."""
+
+LIVENESS_COLUMNS = (*(each for each in HEARTBEAT_COLUMNS if each != "revision"), *DUE_COLUMNS)
+"""Both, which are all columns but the `server_id`."""
 
 whole_servers: FromClause = servers.join(liveness, liveness.c.server_id == servers.c.server_id)
 """Both rows of each server, for queries that need columns of both."""
