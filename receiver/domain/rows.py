@@ -1,4 +1,4 @@
-"""A row of the table `servers`, as a Python value."""
+"""What the database keeps of a server, as a Python value."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -54,11 +54,11 @@ class Turns(NamedTuple):
 
 class Row(NamedTuple):
     """
-    The row of one server in the table `servers`.
+    The rows of one server in the tables `servers` and `liveness`, as one.
 
     Attributes:
         record: The server's record.
-        revision: A number that every write of the row raises by one.
+        revision: A number that every write of either row raises by one.
         due_at: When the watchdog (the task that looks for silent servers) must check the server's
             state again, in microseconds since 1970; None for never.
         owner: The id of the API key that the server belongs to; None when it belongs to none.

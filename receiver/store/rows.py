@@ -350,8 +350,8 @@ def delete_rows(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -
     ids = [row.server_id for row in gone]
     entries = [entry for row in gone for entry in sorted(index_entries(row))]
     dialect.remove_index_entries(connection, entries)
-    for table in (servers, liveness):
-        connection.execute(delete(table).where(among(table.c.server_id, "ids")), {"ids": ids})
+    for statement in _DELETES:
+        connection.execute(statement, {"ids": ids})
     drop_search_texts(connection, ids)
     left = [*map(profile_of_row, gone)]
     lock_profiles(dialect, connection, left)
@@ -474,3 +474,4 @@ _READ_RECORDS = (
     .select_from(whole_servers)
     .where(among(servers.c.server_id, "ids"))
 )
+_DELETES = [delete(each).where(among(each.c.server_id, "ids")) for each in (servers, liveness)]

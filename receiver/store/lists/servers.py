@@ -194,8 +194,7 @@ class ServerList:
         where = [] if after is None else self._beyond(after)
         is_back = after is not None and after.is_end
         keys = self._matching(_keys(self.order)).where(*where)
-        columns = _RECORDS if self.order.is_moving else _REVISIONS
-        return _page_of(keys, columns, limit, is_descending=self.order.is_descending is not is_back)
+        return _page_of(keys, self.order, limit, is_back=is_back)
 
     def _matching(self, query: Select[Any]) -> Select[Any]:
         by_rank = self.order is Order.TROUBLE
@@ -316,7 +315,6 @@ def _reached(row: Row) -> tuple[Whereabouts, SignsOfLife]:
 
 _last_seen = type_coerce(liveness.c.last_seen, BigInteger)
 _RECORDS = select(*(COLUMNS[each.name] for each in fields(ServerRecord))).select_from(whole_servers)
-_REVISIONS = select(liveness.c.server_id, liveness.c.revision)
 _WHEREABOUTS: Columns = columns_of(
     Whereabouts.__struct_fields__,
     servers,
@@ -358,20 +356,25 @@ def _keys(order: Order) -> Select[Any]:
     return select(*_sort_columns(order)).select_from(whole_servers if order.is_moving else servers)
 
 
-def _page_of(
-    keys: Select[Any], columns: Select[Any], limit: Any, *, is_descending: bool
-) -> Select[Any]:
+def _page_of(keys: Select[Any], order: Order, limit: Any, *, is_back: bool) -> Select[Any]:
     """
-    The query `columns` for the first servers in the order of what the query `keys` finds of them.
+    The query of the first servers that the query `keys` finds, in its order or the other way round.
 
-    So the database sorts keys alone, which are in the indexes, and not whole rows.
+    It finds their ids and revisions, and in an order by `last_seen` their records. So the database
+    sorts keys alone, which are in the indexes, and not whole rows.
     """
+    is_descending = order.is_descending is not is_back
 
     def sort(query: Select[Any], by: Iterable[ColumnElement[Any]]) -> Select[Any]:
         return query.order_by(*(each.desc() if is_descending else each for each in by))
 
     page = sort(keys, keys.selected_columns).limit(limit).subquery()
-    return sort(columns.join(page, page.c.server_id == liveness.c.server_id), page.c)
+    is_same = liveness.c.server_id == page.c.server_id
+    if order.is_moving:
+        return sort(_RECORDS.join(page, is_same), page.c)
+    # For a join, PostgreSQL would read the whole of `liveness` if there are 13,000 servers.
+    revision = select(liveness.c.revision).where(is_same).scalar_subquery()
+    return sort(select(page.c.server_id, revision.label("revision")), page.c)
 
 
 @lru_cache(maxsize=100)
@@ -395,7 +398,7 @@ def _query_of_all(order: Order, ranks: frozenset[Rank], *, is_beyond: bool) -> S
         some_place = Place("", None if order.field == "server_id" else 0)
         keys = keys.where(_is_beyond(order, some_place, is_back=False))
     limit = bindparam("limit", type_=Integer)
-    return _page_of(keys, _REVISIONS, limit, is_descending=order.is_descending)
+    return _page_of(keys, order, limit, is_back=False)
 
 
 @lru_cache(maxsize=100)
