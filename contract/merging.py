@@ -9,7 +9,7 @@ from attrs import evolve, fields
 from contract.errors import WrongServer
 from contract.fields import to_utc
 from contract.messages import FAREWELL, Heartbeat, Registration, View
-from contract.record import ServerRecord, State, draft_of, finished
+from contract.record import ServerRecord, State, draft_of, finished, shared
 from contract.tools import tools_digest
 
 __all__ = ["MOVING", "merge", "merge_repeated", "register", "repeats", "with_objects_of"]
@@ -168,7 +168,7 @@ def _with_description(record: ServerRecord, heartbeat: Heartbeat) -> ServerRecor
     after = draft_of(record)
     for name in _DESCRIPTION:
         if (value := getattr(heartbeat, name)) is not None:
-            setattr(after, name, _last(getattr(record, name), value))
+            setattr(after, name, _last(getattr(record, name), shared(name, value)))
     return finished(after)
 
 

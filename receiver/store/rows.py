@@ -10,6 +10,7 @@ from attrs import fields
 from sqlalchemy import Connection, RowMapping, delete, select
 
 from contract import Event, ServerRecord
+from contract.record import shared
 from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.databases import family_of
 from receiver.domain.instants import microseconds
@@ -214,7 +215,8 @@ def row_of(columns: RowMapping) -> Row:
     mark = None if at is None else Mark(at, *sent)
     total, *times = values.pop("turns") or (0,)
     turns = Turns(tuple(times), total)
-    return Row(ServerRecord(**values), mark=mark, turns=turns, **rest)
+    known = {name: shared(name, value) for name, value in values.items()}
+    return Row(ServerRecord(**known), mark=mark, turns=turns, **rest)
 
 
 class Change(NamedTuple):

@@ -272,6 +272,56 @@ def test_a_heartbeat_made_of_the_objects_of_its_record_is_the_same_heartbeat(
         same.hostname = "changed"  # type: ignore[misc]  # that is the point
 
 
+SHARED = {
+    "port": 8768,
+    "transport": "http/sse",
+    "version": "1.0.0",
+    "odoo_version": "19.0",
+    "capabilities": ["create", "search"],
+    "odoo_stage": "production",
+    "heartbeat_interval_seconds": 300.5,
+    "tools_digest": "0a",
+    "status": "healthy",
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_records_share_the_objects_that_many_servers_have_in_common(name: str) -> None:
+    one, other = (heard(each, SHARED) for each in ("a", "b"))
+
+    assert getattr(one, name) is getattr(other, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hostname", "web-1.example"),
+        ("version", "v" * 65),
+        ("capabilities", [f"tool_{number}" for number in range(65)]),
+    ],
+)
+def test_records_do_not_share_what_is_long_or_only_one_server_has(name: str, value: object) -> None:
+    one, other = (heard(each, {name: value}) for each in ("a", "b"))
+
+    assert getattr(one, name) == getattr(other, name)
+    assert getattr(one, name) is not getattr(other, name)
+
+
+def heard(server_id: str, said: Wire) -> ServerRecord:
+    """The record of a server after its first heartbeat, which is decoded as from the wire."""
+    beat = loads(json.dumps({"server_id": server_id, **said}), Heartbeat)
+    return merge(None, beat, received_at=NOON)
+
+
+def test_equal_numbers_of_two_types_are_not_shared() -> None:
+    merge(None, Heartbeat(server_id="a", port=301), received_at=NOON)
+    beat = Heartbeat(server_id="a", heartbeat_interval_seconds=301)
+
+    after = merge(None, beat, received_at=NOON)
+
+    assert float is type(after.heartbeat_interval_seconds)
+
+
 @given(naive=st.datetimes())
 def test_a_repeated_heartbeat_received_at_a_naive_time_raises(naive: datetime) -> None:
     with pytest.raises(ValueError, match="offset"):

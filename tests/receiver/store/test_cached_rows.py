@@ -118,3 +118,14 @@ def test_known_record_is_the_latest_that_this_store_has_written(
 
     (applied,) = hear(store, beats("a"))
     assert applied.record is store.servers.known("a")
+
+
+def test_records_that_are_read_share_what_many_servers_have_in_common(
+    store: SqlStore, other: SqlStore
+) -> None:
+    other.servers.apply(beats("a", "b", version="1.0.0", capabilities=("search",)))
+
+    one, another = (applied.record for applied in hear(store, beats("a", "b")))
+
+    assert one.version is another.version
+    assert one.capabilities is another.capabilities

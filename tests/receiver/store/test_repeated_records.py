@@ -106,6 +106,20 @@ def test_superseded_server_that_repeats_its_record_is_back(fleet: Watched) -> No
     assert (None, State.UP, fleet.now) == (record.superseded_by, record.state, record.state_since)
 
 
+def test_suspicion_of_two_senders_ends_with_heartbeats_that_repeat_their_record(
+    store: SqlStore,
+) -> None:
+    """A number that is not above the one before counts three, and each of the others takes one."""
+    scores = []
+    for sequence in (5, 4, 5, 6, 7):
+        known = store.servers.known("a")
+        beat = Heartbeat(server_id="a", sequence=sequence)
+        hear(store, [Incoming(beat, MOMENT, repeated=known)])
+        scores.append(row(store, "a")["repeats"])
+
+    assert [0, 3, 2, 1, 0] == scores
+
+
 LATER = MOMENT + timedelta(days=1)
 described = st.fixed_dictionaries(
     {},
