@@ -1,6 +1,5 @@
 """Merges messages into rows, and changes the owners of servers, in the caller's transaction."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from random import getrandbits
@@ -178,7 +177,7 @@ class _Batch:
         self._keys: dict[str, Key | None] = {}
         """The keys of the last messages that changed these rows, by the ids of the servers."""
         self._events: list[Event] = []
-        self._entries: Counter[str] = Counter()
+        self._entries: dict[str, int] = {}
         """How many rows of the inverted index each server changes."""
         self._dialect = dialect
         self._connection = connection
@@ -350,7 +349,7 @@ class _Batch:
         changed = change.cost
         if _has_other_tools(before, after):
             changed += self._rows_of_tools(after)
-        self.changed_rows += changed - self._entries[after.server_id]
+        self.changed_rows += changed - self._entries.get(after.server_id, 0)
         self._entries[after.server_id] = changed
 
     def _rows_of_tools(self, row: Row) -> int:

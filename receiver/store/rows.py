@@ -7,7 +7,7 @@ from sys import getsizeof
 from typing import Any, NamedTuple
 
 from attrs import fields
-from sqlalchemy import Connection, RowMapping, delete, select
+from sqlalchemy import Connection, RowMapping, Text, delete, select
 
 from contract import Event, ServerRecord
 from contract.record import shared
@@ -140,14 +140,21 @@ def _bytes_of(row: Row | None) -> int:
         return 0
     record = row.record
     addresses = record.ip_addresses.all if record.ip_addresses else ()
-    texts = [value for value in _values(record) if value.__class__ is str]
-    texts += [*(record.capabilities or ()), *(record.labels or ()), *addresses]
+    texts = [
+        *filter(None, _texts(record)),
+        *(record.capabilities or ()),
+        *(record.labels or ()),
+        *addresses,
+    ]
     return _BYTES_WITHOUT_TEXTS + 8 * len(texts) + sum(map(getsizeof, texts))
 
 
 _BYTES_WITHOUT_TEXTS = 1_000
 _FIELDS = [each.name for each in fields(ServerRecord)]
 _values = attrgetter(*_FIELDS)
+_texts = attrgetter(
+    *(each.name for each in servers.c if each.name in _FIELDS and isinstance(each.type, Text))
+)
 
 
 def read_rows(
