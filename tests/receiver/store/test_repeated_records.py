@@ -8,7 +8,6 @@ import pytest
 from attrs import evolve, fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
 
 from contract import Heartbeat, Registration, ServerRecord, State, merge, repeats
 from keyring import made
@@ -17,8 +16,9 @@ from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import EventFilter
+from receiver.domain.rows import Row
 from receiver.store import SqlStore
-from receiver.store.tables import servers
+from receiver.store.rows import RowCache, read_rows
 from strategies import share_of_examples
 from watched import MOMENT, Watched, hear
 
@@ -44,9 +44,12 @@ def kept(store: SqlStore) -> tuple[str | None, int]:
 def test_heartbeat_that_repeats_the_current_record_is_counted(
     store: SqlStore, old: ServerRecord
 ) -> None:
+    before = row(store, "a").revision
+
     (applied,) = hear(store, [Incoming(FIRST, MOMENT, repeated=old)])
 
     assert merge(old, FIRST, received_at=MOMENT) == applied.record == store.servers.get("a")
+    assert before + 1 == row(store, "a").revision
 
 
 def test_heartbeat_that_repeats_an_old_record_replaces_what_another_store_wrote(
@@ -68,6 +71,27 @@ def test_heartbeat_that_repeats_an_old_record_counts_those_of_another_store(
     store.servers.apply([Incoming(FIRST, MOMENT, repeated=old)])
 
     assert ("first", 3) == kept(other)
+
+
+def test_two_stores_that_repeat_their_records_in_turn_count_each_heartbeat(
+    store: SqlStore, other: SqlStore
+) -> None:
+    for each in [store, other, store, store, other, other, store]:
+        known = each.servers.known("a")
+        hear(each, [Incoming(FIRST, MOMENT, repeated=known)])
+
+    assert ("first", 7) == kept(store)
+
+
+def test_fallen_uptime_of_a_heartbeat_that_repeats_its_record_is_a_restart(
+    store: SqlStore,
+) -> None:
+    for uptime in (900.0, 1.0):
+        known = store.servers.known("a")
+        beat = Heartbeat(server_id="a", uptime_seconds=uptime)
+        hear(store, [Incoming(beat, MOMENT, repeated=known)])
+
+    assert ["restarted", "registered"] == [kind for kind, *_ in history(store, "a")]
 
 
 def test_heartbeat_that_repeats_the_record_of_a_deleted_server_creates_it(
@@ -115,7 +139,7 @@ def test_suspicion_of_two_senders_ends_with_heartbeats_that_repeat_their_record(
         known = store.servers.known("a")
         beat = Heartbeat(server_id="a", sequence=sequence)
         hear(store, [Incoming(beat, MOMENT, repeated=known)])
-        scores.append(row(store, "a")["repeats"])
+        scores.append(row(store, "a").repeats)
 
     assert [0, 3, 2, 1, 0] == scores
 
@@ -135,8 +159,8 @@ moved = st.fixed_dictionaries(
     {},
     optional={
         "sequence": st.integers(0, 9),
-        "timestamp": st.sampled_from([MOMENT, LATER]),
-        "uptime_seconds": st.sampled_from([1.0, 2.0, 3.0]),
+        "timestamp": st.sampled_from([MOMENT, None]),  # None stands for the time of receipt
+        "uptime_seconds": st.sampled_from([1.0, 100.0, 900.0]),
     },
 )
 # Nearly each message describes the server as the one before does, and nearly each is a heartbeat.
@@ -182,6 +206,8 @@ def test_server_is_the_same_whether_its_record_is_known_or_not(
             said = descriptions[index] | moving
             names = {field.name for field in fields(kind)}
             said = {name: value for name, value in said.items() if name in names}
+            if said.get("timestamp", MOMENT) is None:
+                said["timestamp"] = fleet.now
             for server_id in (known, unknown):
                 message = kind(server_id=server_id, **said)
                 record = fleet.store.servers.known(server_id) if server_id == known else None
@@ -191,7 +217,8 @@ def test_server_is_the_same_whether_its_record_is_known_or_not(
         assert [told(each) for each in outcomes[::2]] == [told(each) for each in outcomes[1::2]]
         fleet.sweep()
 
-    assert row(fleet.store, known) == row(fleet.store, unknown)
+    rows = [anonymous(row(fleet.store, server_id)) for server_id in (known, unknown)]
+    assert rows[0] == rows[1]
     assert history(fleet.store, known) == history(fleet.store, unknown)
     for server_id in (known, unknown):
         fleet.store.servers.delete(server_id, fleet.now)
@@ -208,12 +235,19 @@ def told(outcome: Applied | Refusal) -> object:
     return outcome._replace(record=evolve(outcome.record, server_id="same"))
 
 
-def row(store: SqlStore, server_id: str) -> dict[str, Any]:
-    """What the database has of a server, but for its id and the number of the row's version."""
-    query = select(servers).where(servers.c.server_id == server_id)
-    with store.transactions.read() as connection:
-        (found,) = connection.execute(query).mappings()
-    return {name: value for name, value in found.items() if name not in {"server_id", "revision"}}
+def row(store: SqlStore, server_id: str) -> Row:
+    """The row of a server as the database has it."""
+    transactions = store.transactions
+    return transactions.write(
+        lambda connection: read_rows(
+            transactions.dialect, connection, [server_id], RowCache(max_bytes=0)
+        )
+    )[server_id]
+
+
+def anonymous(found: Row) -> Row:
+    """A row without what differs from server to server."""
+    return found._replace(revision=0, record=evolve(found.record, server_id="same"))
 
 
 def history(store: SqlStore, server_id: str) -> list[Any]:
