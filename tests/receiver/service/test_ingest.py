@@ -99,7 +99,7 @@ def test_batch_of_submissions_is_rate_limited_by_its_key() -> None:
     submitted = [Body(Submission(body, BodyKind.HEARTBEAT, NOON, key)) for body in bodies]
     ingest(apply, limits, submitted, reading_seconds=60)
 
-    assert ["a", "b"] == [each.message.server_id for each in written]
+    assert [("a", key), ("b", key)] == [(each.message.server_id, each.key) for each in written]
     last = submitted[-1].error
     assert isinstance(last, Refusal)
     assert "too_many_messages" == last.code

@@ -1,7 +1,7 @@
 """The SQL store keeps records as the contract merges them, on SQLite and PostgreSQL."""
 
 import itertools
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -203,3 +203,16 @@ def reachable_ids(store: SqlStore) -> tuple[list[str], bool]:
     found = store.servers.reachable(Filter(state="up"), after=None, limit=2)
     ids = [each.server_id for each in found.whereabouts]
     return ids, len(ids) == 2
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(("seconds", "is_early"), [(29.9, True), (30, False)])
+def test_heartbeat_is_early_before_half_of_the_declared_interval(
+    store: SqlStore, seconds: float, *, is_early: bool
+) -> None:
+    later = MOMENT + timedelta(seconds=seconds)
+    hear(store, beats("a", heartbeat_interval_seconds=60.0))
+
+    (applied,) = hear(store, beats("a", at=later, heartbeat_interval_seconds=60.0))
+
+    assert is_early is applied.is_early
