@@ -402,7 +402,8 @@ def _repeated(row: Row, incoming: Incoming) -> Row | None:
         return None
     after = merge_repeated(record, message, received_at=received_at)
     if (
-        after.state_since is not record.state_since  # it is heard again
+        after.state is not record.state
+        or record.superseded_by is not None
         or (row.owner is None and key is not None)
         or row.repeats
         or repeats_after(row, message)

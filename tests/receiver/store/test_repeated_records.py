@@ -130,6 +130,18 @@ def test_superseded_server_that_repeats_its_record_is_back(fleet: Watched) -> No
     assert (None, State.UP, fleet.now) == (record.superseded_by, record.state, record.state_since)
 
 
+def test_first_heartbeat_of_a_registered_server_makes_it_up_at_the_same_moment(
+    store: SqlStore,
+) -> None:
+    registration, beat = Registration(server_id="a"), Heartbeat(server_id="a")
+    (applied,) = hear(store, [Incoming(registration, MOMENT)])
+    assert repeats(applied.record, beat)
+
+    hear(store, [Incoming(beat, MOMENT, repeated=applied.record)])
+
+    assert State.UP is row(store, "a").record.state
+
+
 def test_suspicion_of_two_senders_ends_with_heartbeats_that_repeat_their_record(
     store: SqlStore,
 ) -> None:
