@@ -34,7 +34,13 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_ATTEMPTS = 5
+_ATTEMPTS = 10
+"""
+How many times a transaction is tried that another one has spoilt.
+
+Receivers that create and delete one server again and again, all at once, need more than five.
+"""
+
 _LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE
 _NO_SUCH_TABLE_OR_COLUMN = {"42P01", "42703"}  # SQLSTATE
 _UNAVAILABLE = (InterfaceError, InternalError, OperationalError, PoolTimeout)
