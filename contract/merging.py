@@ -189,13 +189,13 @@ def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> S
     Raises WrongServer if `record` is of another server than the message.
     """
     if record is None:
-        described = dict(zip(_DESCRIPTION, _described(message), strict=True))
+        said = zip(_DESCRIPTION, _described(message), strict=True)
         return ServerRecord(
             server_id=message.server_id,
             first_seen=now,
             last_seen=now,
             state_since=now,
-            **described,
+            **{name: shared(name, value) for name, value in said},
         )
     if record.server_id != message.server_id:
         raise WrongServer(record_id=record.server_id, message_id=message.server_id)

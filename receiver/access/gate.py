@@ -100,7 +100,8 @@ class Gate:
         """
         What `admit` will probably return for a request; False if it will refuse the request.
 
-        Neither counts nor logs anything. A request is let in once `check` has passed the key.
+        Neither counts nor logs anything, and looks neither at the expiry of the key nor at its
+        limits: a request is let in once `check` has passed the key, or if it is None.
         """
         if not self._mirror.had_keys:
             return None if self._is_open or _is_local(scope) else False

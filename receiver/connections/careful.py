@@ -113,6 +113,7 @@ class Careful(TakesPosts):
         while self._again:  # a loop, no recursion: one read may hold thousands of requests
             self._data, self._again = self._again, b""
             _data_received(self, self._data)
+        self._data = b""
         cycle = self.cycle
         if (
             cycle is None
@@ -155,8 +156,13 @@ class Careful(TakesPosts):
             _speak_without_chunks(self.cycle)
 
     def on_message_complete(self) -> None:
-        if not self._asks_for_upgrade:
-            super().on_message_complete()
+        if self._asks_for_upgrade:
+            return
+        if not self.parser.should_keep_alive():  # a trailer may say so, too: nothing more is read
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Do what uvicorn does, but without a timer for each answer, which takes 1 µs."""

@@ -1,9 +1,10 @@
 """
 The heads of requests that were taken a moment ago.
 
-Nearly all requests of a fleet begin with the same bytes: only Content-Length differs, and has few
-values. Parsing the head of a message, and looking at it, takes as long as all else that the event
-loop does for the message. So that is done once a second for each head.
+Parsing the head of a message, and looking at it, takes as long as all else that the event loop does
+for the message. But a client that sends many messages begins them with the same bytes: only
+Content-Length differs, and has few values. So that is done once a second for each head. It does
+not help where a proxy gives each request a header of its own.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from uvicorn.server import ServerState
 
 from receiver.web.messages import Posted
 
-__all__ = ["KnownHead", "KnownHeads", "heads_of", "names_client"]
+__all__ = ["KnownHead", "KnownHeads", "heads_of"]
 
 
 class KnownHead(NamedTuple):
@@ -23,32 +24,34 @@ class KnownHead(NamedTuple):
 
     Attributes:
         posted: The endpoint, which has approved the head.
-        scope: The ASGI scope of the first request that had the head.
+        common: Those items of an ASGI scope that all requests with this head have in common.
+        headers: The headers.
         body_size: How many bytes the body has.
-        names_client: Whether a proxy names the client in the head.
     """
 
     posted: Posted
-    scope: dict[str, Any]
+    common: dict[str, Any]
+    headers: list[tuple[bytes, bytes]]
     body_size: int
-    names_client: bool
 
     def scope_on(self, connection: HttpToolsProtocol) -> Any:
         """The ASGI scope of another request with this head, as uvicorn would make it."""
-        scope = self.scope.copy()
-        scope["server"] = connection.server
-        scope["client"] = connection.client
-        scope["scheme"] = connection.scheme
-        scope["headers"] = scope["headers"].copy()
-        scope["state"] = connection.app_state.copy()
-        return scope
+        return {
+            **self.common,
+            "server": connection.server,
+            "client": connection.client,
+            "scheme": connection.scheme,
+            "headers": self.headers.copy(),
+            "state": connection.app_state.copy(),
+        }
 
 
 class KnownHeads:
     """
-    The heads of requests that the connections of a server have taken, at most 1,000.
+    The heads of requests that the connections of a server have taken.
 
-    They hold the secrets of clients, so somebody has to call `forget` every few seconds.
+    At most 1,000, and none of more than 2 KiB; with their headers they may take 20 MB. They hold
+    the secrets of clients, so somebody has to call `forget` every few seconds.
     """
 
     def __init__(self) -> None:
@@ -78,9 +81,9 @@ class KnownHeads:
         if len(self._heads) >= _MOST_HEADS:
             return
         head, _, body = data.partition(_END)
-        if body == read and len(head) <= _MOST_BYTES and scope.keys() == _KEYS:
-            kept = {**scope, "headers": scope["headers"].copy()}
-            self._heads[head] = KnownHead(posted, kept, len(body), names_client(scope["headers"]))
+        if body == read and len(head) <= _MOST_BYTES and scope.keys() == _COMMON | _OWN:
+            common = {name: scope[name] for name in _COMMON}
+            self._heads[head] = KnownHead(posted, common, scope["headers"].copy(), len(body))
 
     def forget(self) -> None:
         """Forget all heads."""
@@ -95,23 +98,24 @@ def heads_of(server: ServerState) -> KnownHeads:
     return found
 
 
-def names_client(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether there are headers by which uvicorn's middleware changes the client's address."""
-    return any(name in _FORWARDED for name, _ in headers)
-
-
 _heads: WeakKeyDictionary[ServerState, KnownHeads] = WeakKeyDictionary()
 
-_FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto"}
 _END = b"\r\n\r\n"
 _MOST_HEADS = 1000
 _MOST_BYTES = 2048
-_KEYS = {
-    *("type", "asgi", "http_version", "root_path", "method", "path", "raw_path", "query_string"),
-    *("server", "client", "scheme", "headers", "state"),  # of the connection, or copied
+_COMMON = {
+    "type",
+    "asgi",
+    "http_version",
+    "root_path",
+    "method",
+    "path",
+    "raw_path",
+    "query_string",
 }
+_OWN = {"server", "client", "scheme", "headers", "state"}
 """
-What a scope contains, and `KnownHead.scope_on` knows about.
+With `_COMMON`, all that a scope contains: these are of the connection, or copied.
 
-A newer uvicorn may add something that is different for each connection.
+A newer uvicorn may add something, which may be different for each connection.
 """

@@ -9,9 +9,11 @@ none of it for a heartbeat: it looks at the head, it gets the whole body, and it
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from uvicorn._types import ASGI3Application
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -20,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from receiver.connections.joined_writes import JoinedWrites
-from receiver.connections.known_heads import heads_of, names_client
+from receiver.connections.known_heads import heads_of
 from receiver.web.headers import begin, end
 from receiver.web.messages import Posted
 
@@ -85,8 +87,6 @@ class TakesPosts(HttpToolsProtocol):
             and not self.expect_100_continue
             and not self.flow.write_paused  # a client that reads no answers has to wait
             and (self.cycle is None or self.cycle.response_complete)
-            # Only a middleware of uvicorn knows the client's address for the log.
-            and not (self.is_logged and names_client(self.headers))
         )
 
     def call_app(self) -> None:
@@ -130,8 +130,8 @@ class TakesPosts(HttpToolsProtocol):
         """
         Take a request without the parser, if all of it has arrived and its head is known.
 
-        Nothing is lost by that: what the parser makes of a request depends on its bytes only, and
-        it has no part of one in memory. Returns False if the parser has to read the data.
+        Nothing is lost by that: between requests the parser is at its start, where it makes the
+        same of the same bytes. Returns False if the parser has to read the data.
 
         Args:
             data: What has arrived while the connection `is_between_requests`.
@@ -140,7 +140,7 @@ class TakesPosts(HttpToolsProtocol):
         if found is None:
             return False
         head, body = found
-        if self.flow.write_paused or (head.names_client and self.is_logged):
+        if self.flow.write_paused:
             return False
         self.scope = head.scope_on(self)
         exchange = _Exchange(self, head.posted, self.scope)
@@ -279,6 +279,9 @@ class _Exchange:
     def _log(self, status: int) -> None:
         """Log the answer in the access log, as uvicorn does, with the id of the request."""
         begun = begin(self.scope)
+        app = self._protocol.app
+        if isinstance(app, ProxyHeadersMiddleware):
+            _Named(app).name_client(self.scope)
         self._protocol.access_logger.info(
             '%s - "%s %s HTTP/%s" %d',
             get_client_addr(self.scope),
@@ -288,6 +291,25 @@ class _Exchange:
             status,
         )
         end(begun)
+
+
+class _Named(ProxyHeadersMiddleware):
+    """The middleware by which uvicorn names the clients of proxies, without the app behind it."""
+
+    def __init__(self, middleware: ProxyHeadersMiddleware) -> None:
+        self.app = _no_app
+        self.trusted_hosts = middleware.trusted_hosts
+
+    def name_client(self, scope: Any) -> None:
+        """Put the address that a proxy has named into a scope, if the proxy is trusted."""
+        nothing: Any = None
+        call: Any = self(scope, nothing, nothing)
+        with suppress(StopIteration):  # it awaits nothing
+            call.send(None)
+
+
+async def _no_app(*_: object) -> None:
+    pass
 
 
 # These are called for each request, and `super()` would be slower.

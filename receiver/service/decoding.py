@@ -67,7 +67,7 @@ Decoded = tuple[T, ServerRecord | None]
 """
 A message, and the record that the message `repeats`.
 
-None stands for no such record: the message was compared with none, or is another one.
+None if no record of its server was at hand, or the message differs from that.
 """
 
 _SHORT = 64

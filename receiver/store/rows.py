@@ -151,7 +151,6 @@ def _bytes_of(row: Row | None) -> int:
 
 _BYTES_WITHOUT_TEXTS = 1_000
 _FIELDS = [each.name for each in fields(ServerRecord)]
-_values = attrgetter(*_FIELDS)
 _texts = attrgetter(
     *(each.name for each in servers.c if each.name in _FIELDS and isinstance(each.type, Text))
 )
@@ -311,20 +310,17 @@ def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Ch
     texts = [(each.after.server_id, each.search_text) for each in changes if each.search_text]
     others = [each for each in changes if each.profile != each.old_profile]
     left = [each.old_profile for each in others if each.old_profile is not None]
-    first = [
+
+    # The profiles that servers lose are locked with those that they get, all in one order.
+    dialect.insert(
+        connection,
         Inserted(servers, [*map(_columns, new)]),
         Inserted(liveness, [*map(_liveness_columns, new)]),
         inserted_search_texts(texts),
         Inserted(facets, added),
-    ]
-    then = [
-        inserted_profiles(each.profile for each in others),
+        inserted_profiles([*(each.profile for each in others), *left]),
         inserted_tallies(dialect, _tallied(changes)),
-    ]
-
-    if not left:
-        first += then
-    dialect.insert(connection, *first)
+    )
     if old:
         dialect.update_servers(connection, [*map(_columns, old)])
         rows = (_liveness_values(each.after) for each in old)
@@ -332,8 +328,6 @@ def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Ch
     if removed:
         dialect.remove_index_entries(connection, removed)
     if left:
-        lock_profiles(dialect, connection, [*(each.profile for each in others), *left])
-        dialect.insert(connection, *then)
         drop_profiles(connection, left)
         drop_tallies(connection, left)
 

@@ -330,8 +330,9 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     is_changed = or_(has_future, liveness.c.last_seen > now)
     count = select(func.count()).select_from(liveness).where(is_changed)
     found = connection.execute(count).scalar_one()
-    # First the rows by which servers are locked, of all that change.
-    connection.execute(
+    # First the rows by which servers are locked, and then only the other rows of these servers: one
+    # that came in between has no new revision, and its times are replaced the next time.
+    locked = connection.execute(
         update(liveness)
         .where(or_(is_changed, liveness.c.due_at > at))
         .values(
@@ -339,9 +340,13 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
             due_at=_capped(liveness.c.due_at, at),
             revision=liveness.c.revision + 1,
         )
+        .returning(liveness.c.server_id)
     )
     capped = {each.name: _capped(each, now) for each in _MOMENTS}
-    connection.execute(update(servers).where(is_future).values(capped))
+    connection.execute(
+        update(servers).where(is_future, among(servers.c.server_id, "ids")).values(capped),
+        {"ids": [*locked.scalars()]},
+    )
     connection.execute(update(events).where(events.c.at > now).values(at=now))
     forget_marks(connection)
     for moment in (

@@ -162,7 +162,7 @@ class Transactions:
         Run `work` in a transaction and commit it; return the result of `work`.
 
         Waits for writes of other threads first. A transaction that fails for a transient reason,
-        such as a deadlock or a lost connection, is rolled back and runs again, up to five times in
+        such as a deadlock or a lost connection, is rolled back and runs again, up to ten times in
         all, so `work` may be called several times. An error that `work` raises is raised again
         after the rollback.
         """

@@ -51,8 +51,8 @@ def write_toolsets(
     numbers = sorted({*new, *left})
     if not numbers:
         return
-    # Locked by another statement, so that the deletion sees what was committed meanwhile, and all
-    # in one order, or two transactions would wait for each other.
+    # Those that are stored are locked in one order, or two transactions would wait for each other,
+    # and by another statement, so that the deletion sees what was committed meanwhile.
     stored = {number for (number,) in dialect.found_by(connection, _LOCK, {"toolsets": numbers})}
     for number in numbers:
         if number in new:

@@ -453,7 +453,8 @@ def _insert_given(given: Sequence[tuple[Table, Sequence[str], IfStored]]) -> Ins
     One statement that inserts rows into tables: the parameters `rows0`, `rows1` and so on.
 
     One for each row would take several times as long, and one for each table a round trip each.
-    PostgreSQL executes the main statement first, and then those in WITH, the last one first.
+    PostgreSQL executes the main statement first, and then those in WITH, the last one first: so
+    they lock in the order in which they are given, as transactions must that run at once.
     """
     statements = []
     for place, (table, names, if_stored) in enumerate(given):

@@ -16,13 +16,14 @@ from receiver.store.tables import among, profiles, servers
 __all__ = ["drop_profiles", "inserted_profiles", "lock_profiles"]
 
 
-def inserted_profiles(new: Iterable[Profile]) -> Inserted:
+def inserted_profiles(these: Iterable[Profile]) -> Inserted:
     """
     The rows of profiles that servers get; those that are stored already are locked.
 
-    A transaction that drops profiles, too, must have locked all of them before.
+    A transaction in which servers lose profiles, too, must give all of these at once: then no two
+    transactions wait for each other, as each locks and inserts them in one order.
     """
-    wanted = {each.id: each for each in new}
+    wanted = {each.id: each for each in these}
     rows = [{"id": number, **wanted[number]._asdict()} for number in sorted(wanted)]
     return Inserted(profiles, rows, IfStored.LOCK)
 

@@ -46,7 +46,7 @@ It has the fields of `contract.ServerRecord` that nearly every heartbeat changes
 bytes; that of the same server in `servers` has 500, and stays as it is.
 
 On PostgreSQL, this row stands for the server when it is locked: whoever writes either row of a
-server has locked this one before, and servers are locked in the order of their ids.
+server has locked this one before. Messages and checks lock servers in the order of their ids.
 
 `revision`: Each write of either row raises it by one. A new row begins with a random number, so
 that a cached row with the same `server_id` and revision is the same row, even when a server was

@@ -111,12 +111,12 @@ class Posted:
         """
         began = perf_counter()
         found = services(scope)
-        key = found.gate.expected(scope, Power.WRITE)
-        if key is False:  # it was changed meanwhile; the app counts and logs that
-            exchange.call_app()
-            return
         begun = begin(scope)
         try:
+            key = found.gate.expected(scope, Power.WRITE)
+            if key is False:  # the key has changed, or `expects` approved it for another client
+                exchange.call_app()
+                return
             if key is not None:
                 found.gate.check(key, Power.WRITE)
             committed = partial(self._committed, found, scope, exchange, began)

@@ -33,8 +33,9 @@ from posting import (
     told,
 )
 from raw_http import Timer, connected, is_open, rest, timed
+from receiver.app import create_app
 from receiver.connections.known_heads import KnownHeads
-from servers import DIRECT, wait_until
+from servers import DIRECT, serve, wait_until
 from strategies import share_of_examples
 
 HEARTBEAT = post(messages.slim())
@@ -237,21 +238,69 @@ def test_request_within_another_one_is_none(sqlite_url: str) -> None:
     assert (5, 0) == (Watched.taken, Watched.known)
 
 
-def test_client_that_a_proxy_names_is_logged_once_there_is_a_log(
-    sqlite_url: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_client_that_a_proxy_names_is_logged(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture, *, is_trusted: bool
 ) -> None:
-    request = post(messages.slim(), b"X-Forwarded-For: 192.0.2.7")
-    with receiving(sqlite_url) as port, connected(port) as raw:
-        ask(raw, request)
-        ask(raw, request)
-        known = Watched.known
+    one, other = (post(messages.slim(), b"X-Forwarded-For: 192.0.2.%d" % n) for n in (7, 8))
+    with receiving(sqlite_url, proxy_headers=is_trusted) as port, connected(port) as raw:
         caplog.set_level("INFO", "uvicorn.access")
         logging.getLogger("uvicorn.access").addHandler(caplog.handler)
-        ask(raw, request)
+        for request in (one, other, one, other):
+            ask(raw, request)
 
-    (line,) = (each.getMessage() for each in caplog.records if each.name == "uvicorn.access")
-    assert line.startswith("192.0.2.7:0 - ")
-    assert (1, 1) == (known, Watched.known)
+    lines = [each.getMessage() for each in caplog.records if each.name == "uvicorn.access"]
+    named = [f"192.0.2.{n}" if is_trusted else "127.0.0.1" for n in (7, 8, 7, 8)]
+    assert named == [line.partition(":")[0] for line in lines]
+    assert (4, 2, 0) == (Watched.taken, Watched.known, Watched.called)
+
+
+def test_trailer_ends_the_connection(sqlite_url: str) -> None:
+    """The parser reads nothing after it, so that a later request would never be answered."""
+    head, _, body = HEARTBEAT.partition(b"\r\n\r\n")
+    head = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head)
+    pieces = (head, b"", b"%x" % len(body), body, b"0", b"Connection: close", b"", b"")
+    request = b"\r\n".join(pieces)
+    with receiving(sqlite_url) as port:
+        for path in (b"/heartbeat", b"/nowhere"):
+            with connected(port) as raw:
+                answer = ask(raw, request.replace(b"/heartbeat", path))
+                assert b"\r\nconnection: close\r\n" in answer.lower()
+                assert b"" == rest(raw)
+
+
+def test_trailer_after_the_answer_ends_the_connection(sqlite_url: str) -> None:
+    head = b"GET /health/live HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with receiving(sqlite_url) as port, connected(port) as raw:
+        assert b" 200 " in ask(raw, head)
+        raw.sendall(b"0\r\nConnection: close\r\n\r\n")
+        assert b"" == rest(raw)
+
+
+def test_head_of_a_local_client_lets_no_other_in(sqlite_url: str) -> None:
+    """As long as there is no key, only clients on the same machine may write."""
+
+    class Remote(Watched):
+        is_remote = False
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if Remote.is_remote:
+                self.client = ("192.0.2.7", 1234)
+
+    request = post(messages.slim(), token=None)
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url})
+    with serve(app, http=Remote) as client:
+        port = client.base_url.port
+        assert port is not None
+        with connected(port) as raw:
+            answers = [ask(raw, request), ask(raw, request)]
+        Remote.is_remote = True
+        with connected(port) as raw:
+            answers.append(ask(raw, request))
+
+    assert [b"200", b"200", b"403"] == statuses(b"".join(answers))
+    assert 2 == Watched.known
 
 
 def test_scope_is_that_of_the_request_and_of_no_other(sqlite_url: str) -> None:

@@ -158,6 +158,25 @@ def test_sixty_new_servers_are_written_by_nine_statements(
     ] == found
 
 
+def test_profiles_that_servers_get_and_lose_are_locked_by_one_statement(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    """Two transactions that locked some first and others later would wait for each other."""
+    store = SqlStore(make_url(postgresql_url))
+    store.servers.apply(beats("a", odoo_version="18.0"))
+
+    with traced(store, tmp_path / "trace") as sent:
+        store.servers.apply(
+            [*beats("a", odoo_version="19.0"), *beats("b"), *beats("c", odoo_version="18.0")]
+        )
+    store.close()
+
+    found = [
+        re.sub(r"\W+", " ", statement).split()[0] for statement in sent if "profiles" in statement
+    ]
+    assert ["WITH", "DELETE", "DELETE"] == found, "the last ones delete what nobody has any more"
+
+
 def test_events_are_announced_once_after_their_commit(fleet: Watched) -> None:
     seen: list[int] = []
     fleet.on_events = lambda: seen.append(fleet.store.events.last())
