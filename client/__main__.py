@@ -31,12 +31,23 @@ _LONGEST_INTERVAL_SECONDS = 86_400
 _print = functools.partial(print, flush=True)
 
 
+def _pause(seconds: float) -> None:
+    """
+    Sleep for a number of seconds, a second at a time at most.
+
+    Ctrl-C does not end a sleep that is just about to begin: Python would notice it only after that.
+    """
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, 1.0))
+
+
 def main(
     arguments: Sequence[str] | None = None,
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = _pause,
     say: Callable[[str], None] = _print,
 ) -> int:
     """

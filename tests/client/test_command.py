@@ -4,7 +4,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
+from signal import SIGINT
 from typing import Any
 
 import pytest
@@ -103,6 +106,23 @@ def test_ctrl_c_ends_the_process_with_status_zero(receiver: str) -> None:
 
     assert "2 of 2 heartbeats accepted\n" == lines[-1]
     assert (0, "") == (process.returncode, complaints)
+
+
+def test_ctrl_c_that_does_not_end_the_sleep_ends_the_command_soon(receiver: str) -> None:
+    """One that comes right before a sleep does as little as one that another thread gets."""
+
+    def say(line: str) -> None:
+        if "accepted" in line:
+            threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), SIGINT)).start()
+
+    handler = signal.signal(SIGINT, signal.default_int_handler)
+    begun = time.monotonic()
+    try:
+        assert 0 == main(["--url", receiver], environ={}, say=say)
+    finally:
+        signal.signal(SIGINT, handler)
+
+    assert time.monotonic() - begun < 30, "the next heartbeat is due after 60 seconds"
 
 
 @pytest.mark.parametrize(
