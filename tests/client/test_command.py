@@ -108,6 +108,14 @@ def test_ctrl_c_ends_the_process_with_status_zero(receiver: str) -> None:
     assert (0, "") == (process.returncode, complaints)
 
 
+def test_command_sleeps_between_heartbeats(receiver: str, heard: list[dict[str, Any]]) -> None:
+    begun = time.monotonic()
+    main(["--url", receiver, "--beats", "2", "--interval", "0.2"], environ={}, say=lambda _: None)
+
+    assert 2 == len(ids(heard, "/heartbeat"))
+    assert time.monotonic() - begun >= 0.1, "the first interval is shortened by chance"
+
+
 def test_ctrl_c_that_does_not_end_the_sleep_ends_the_command_soon(receiver: str) -> None:
     """One that comes right before a sleep does as little as one that another thread gets."""
 
