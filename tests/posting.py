@@ -92,9 +92,8 @@ def receiving(
     environ = {"FLEET_DATABASE_URL": url, "FLEET_MESSAGES_PER_MINUTE": "1000000", **environ}
     app = create_app(environ=environ, clock=Clock(), tuning=tuning)
     with serve(app, **{"http": Watched, **options}) as client:
-        assert client.base_url.port is not None
         Watched.count_anew()
-        yield client.base_url.port
+        yield client.base_url.port or 0
 
 
 def post(

@@ -145,7 +145,7 @@ class TakesPosts(HttpToolsProtocol):
         self.scope = head.scope_on(self)
         exchange = _Exchange(self, head.posted, self.scope)
         exchange.body = body
-        self.cycle = exchange  # type: ignore[assignment]  # as above
+        self.cycle = exchange  # type: ignore[assignment]  # it stands for one
         self.take(exchange)
         return True
 

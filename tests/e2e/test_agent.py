@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 
 from keyring import bearer, keep, made
 from odoo_program import ADDONS, OdooProgram, Server
-from phoning import ADDON, administrator, get, let_action_run
+from phoning import ADDON, SCHEDULE_SECONDS, administrator, get, let_action_run
 from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS, Process, receiver_process, wait_until
 
@@ -50,8 +50,6 @@ keys = env["res.users.apikeys"].with_user(env.ref("base.user_admin")).sudo()
 print(keys._generate("rpc", "agent", datetime.now() + timedelta(days=1)))
 env.cr.commit()
 """
-
-HEARD_SECONDS = 60
 
 
 @frozen(kw_only=True)
@@ -90,7 +88,7 @@ class Fleet:
             let_action_run(self.odoo, server, database)
             server.wait_until(
                 lambda: self.record(database, hostname).get("endpoint_url") == url,
-                seconds=HEARD_SECONDS,
+                seconds=SCHEDULE_SECONDS,
             )
             yield server
 

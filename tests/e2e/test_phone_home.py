@@ -12,7 +12,15 @@ import pytest
 from attrs import frozen
 
 from odoo_program import OdooProgram, Server
-from phoning import ACTION, ADDON, get, let_action_be_due, record_of, wake_scheduler
+from phoning import (
+    ACTION,
+    ADDON,
+    SCHEDULE_SECONDS,
+    get,
+    let_action_be_due,
+    record_of,
+    wake_scheduler,
+)
 from servers import Process, receiver_process
 
 # Sends a heartbeat with each token of the variable TOKENS, and the first without one.
@@ -28,7 +36,6 @@ for token in os.environ["TOKENS"].split(","):
 # A server needs about 5 seconds to install the addon.
 INSTALL_SECONDS = 90
 # Odoo checks once a minute for scheduled actions that are due.
-SCHEDULE_SECONDS = 120
 
 
 @frozen(kw_only=True)

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from odoo_program import OdooProgram, Server
 from phoning import (
+    SCHEDULE_SECONDS,
     get,
     health,
     let_action_run,
@@ -26,7 +27,6 @@ DATABASE = "rebuilt"
 LAST_HOSTNAME = "SELECT value FROM ir_config_parameter WHERE key = 'mcp.last_hostname'"
 NO_CRON = "--max-cron-threads=0"
 
-HEARD_SECONDS = 60
 TIMEOUT_SECONDS = 60
 
 
@@ -63,7 +63,7 @@ def fleet(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         fleet = Fleet(odoo=odoo, receiver=receiver)
         with odoo.server(DATABASE, hostname="web-1") as server:
             let_action_run(odoo, server, DATABASE)
-            server.wait_until(lambda: _is_heard(fleet.record("web-1")), seconds=HEARD_SECONDS)
+            server.wait_until(lambda: _is_heard(fleet.record("web-1")), seconds=SCHEDULE_SECONDS)
         # A last heartbeat of the old server declares a short interval, so that it is down soon.
         last = {"server_id": f"{DATABASE}_web-1", "heartbeat_interval_seconds": 0.5}
         url = f"{fleet.receiver.url}/heartbeat"
@@ -76,8 +76,8 @@ def test_next_scheduled_action_registers_a_rebuilt_server(fleet: Fleet) -> None:
     assert "web-1" == fleet.last_hostname()
     with fleet.odoo.server(DATABASE, hostname="web-2") as server:
         let_action_run(fleet.odoo, server, DATABASE)
-        server.wait_until(lambda: _is_heard(fleet.record("web-2")), seconds=HEARD_SECONDS)
-        server.wait_until(lambda: "web-2" == fleet.last_hostname(), seconds=HEARD_SECONDS)
+        server.wait_until(lambda: _is_heard(fleet.record("web-2")), seconds=SCHEDULE_SECONDS)
+        server.wait_until(lambda: "web-2" == fleet.last_hostname(), seconds=SCHEDULE_SECONDS)
 
     old, new = fleet.record("web-1"), fleet.record("web-2")
     assert old is not None
@@ -101,8 +101,8 @@ def test_health_request_registers_a_rebuilt_server_without_a_scheduler(
         wait_until_up(server)
         assert fleet.record("web-3") is None
         assert 200 == health(server).status_code
-        server.wait_until(lambda: fleet.record("web-3"), seconds=HEARD_SECONDS)
-        server.wait_until(lambda: "web-3" == fleet.last_hostname(), seconds=HEARD_SECONDS)
+        server.wait_until(lambda: fleet.record("web-3"), seconds=SCHEDULE_SECONDS)
+        server.wait_until(lambda: "web-3" == fleet.last_hostname(), seconds=SCHEDULE_SECONDS)
 
     record = fleet.record("web-3")
     assert record is not None
@@ -123,11 +123,11 @@ def test_workers_and_scheduler_send_one_registration(fleet: Fleet) -> None:
         let_action_run(fleet.odoo, server, DATABASE)
         statuses = [each.result().status_code for each in asked]
         statuses += [each.status_code for each in pool.map(health, [server] * 30)]
-        server.wait_until(lambda: _is_heard(fleet.record("web-4")), seconds=HEARD_SECONDS)
+        server.wait_until(lambda: _is_heard(fleet.record("web-4")), seconds=SCHEDULE_SECONDS)
         # Another process may still be about to register when the heartbeat is heard.
-        server.wait_until(lambda: "web-4" == fleet.last_hostname(), seconds=HEARD_SECONDS)
+        server.wait_until(lambda: "web-4" == fleet.last_hostname(), seconds=SCHEDULE_SECONDS)
         registered = f"Registered {DATABASE}_web-4"
-        server.wait_until(lambda: server.log.lines(registered), seconds=HEARD_SECONDS)
+        server.wait_until(lambda: server.log.lines(registered), seconds=SCHEDULE_SECONDS)
 
     assert [200] * 90 == statuses
     assert 1 == fleet.registrations() - before
@@ -146,7 +146,7 @@ def test_health_does_not_wait_for_a_silent_receiver(odoo: OdooProgram, installed
         with odoo.server(installed, NO_CRON) as server:
             wait_until_up(server)
             health(server)  # the first request loads the registry, which is slow
-            server.wait_until(lambda: silent.connections, seconds=HEARD_SECONDS)
+            server.wait_until(lambda: silent.connections, seconds=SCHEDULE_SECONDS)
             seconds = [_seconds(health, server) for _ in range(20)]
             silent.hang_up()
 

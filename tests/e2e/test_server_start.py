@@ -7,7 +7,7 @@ import httpx
 import psutil
 
 from odoo_program import OdooProgram, Server
-from phoning import ADDON, administrator, health, let_action_run, wait_until_up
+from phoning import ADDON, SCHEDULE_SECONDS, administrator, health, let_action_run, wait_until_up
 from ports import free_port
 from servers import receiver_process
 from tap import Tap, tapped
@@ -18,8 +18,6 @@ DELETE FROM ir_config_parameter WHERE key = 'mcp.last_hostname';
 UPDATE mcp_phone_home_state SET claims = NULL;
 """
 IS_REMEMBERED = "SELECT count(*) FROM ir_config_parameter WHERE key = 'mcp.last_hostname'"
-
-HEARD_SECONDS = 60
 
 
 def test_every_worker_tells_the_start_of_the_main_process(
@@ -35,15 +33,15 @@ def test_every_worker_tells_the_start_of_the_main_process(
         odoo.set_parameters(installed, phone_home_url=tap.url)
         wait_until_up(server)
         let_action_run(odoo, server, installed)
-        server.wait_until(lambda: len(tap.sent) == 2, seconds=HEARD_SECONDS)
+        server.wait_until(lambda: len(tap.sent) == 2, seconds=SCHEDULE_SECONDS)
         send_now(server, installed, times=8)
         forget_the_registration(odoo, server, installed)
         assert 200 == health(server).status_code
-        server.wait_until(lambda: len(tap.sent) == 11, seconds=HEARD_SECONDS)
+        server.wait_until(lambda: len(tap.sent) == 11, seconds=SCHEDULE_SECONDS)
         forget_the_registration(odoo, server, installed)
         asked = httpx.get(f"http://127.0.0.1:{port}/mcp/v1/health", trust_env=False, timeout=30)
         assert 200 == asked.status_code
-        server.wait_until(lambda: len(tap.sent) == 12, seconds=HEARD_SECONDS)
+        server.wait_until(lambda: len(tap.sent) == 12, seconds=SCHEDULE_SECONDS)
         expected = start_of(server.pid)
         answered = server.log.lines("GET /mcp/v1/health")
 
@@ -75,7 +73,7 @@ def one_start(odoo: OdooProgram, database: str, tap: Tap) -> str:
         let_action_run(odoo, server, database)
         server.wait_until(
             lambda: any(each.path == "/heartbeat" for each in tap.sent[before:]),
-            seconds=HEARD_SECONDS,
+            seconds=SCHEDULE_SECONDS,
         )
         return start_of(server.pid)
 
@@ -83,7 +81,7 @@ def one_start(odoo: OdooProgram, database: str, tap: Tap) -> str:
 def forget_the_registration(odoo: OdooProgram, server: Server, database: str) -> None:
     """Let the next probe register the server again, after the last registration is stored."""
     server.wait_until(
-        lambda: "1" == odoo.postgres.sql(IS_REMEMBERED, database=database), seconds=HEARD_SECONDS
+        lambda: "1" == odoo.postgres.sql(IS_REMEMBERED, database=database), seconds=SCHEDULE_SECONDS
     )
     odoo.postgres.sql(FORGET, database=database)
 

@@ -14,7 +14,7 @@ import pytest
 from attrs import frozen
 
 from odoo_program import ADDONS, OdooProgram, Server
-from phoning import ADDON, get, let_action_be_due, our_lines, wake_scheduler
+from phoning import ADDON, SCHEDULE_SECONDS, get, let_action_be_due, our_lines, wake_scheduler
 from servers import receiver_process
 from tap import Sent, Tap, tapped
 
@@ -46,8 +46,6 @@ MEMBERS = {
 }
 # That of `,"tools_digest":"<64 digits>"`.
 DIGEST_BYTES = 82
-
-SCHEDULE_SECONDS = 120
 
 
 @frozen(kw_only=True)

@@ -150,6 +150,7 @@ def test_request_for_no_database_gets_a_json_sentence_from_a_server_wide_addon(
         got = httpx.get(f"{server.url}/mcp/v1", trust_env=False, timeout=30)
         problem = health(server)
         known = ping(server, **{"X-Odoo-Database": installed})
+        complaints = server.log.complaints()
 
     answers = [*posted, got, problem]
     assert [404] * 4 == [answer.status_code for answer in answers]
@@ -158,7 +159,7 @@ def test_request_for_no_database_gets_a_json_sentence_from_a_server_wide_addon(
     assert ["X-Odoo-Database" in sentence for sentence in sentences] == [True] * 4
     assert "application/problem+json" == problem.headers["Content-Type"]
     assert 401 == known.status_code
-    assert [] == server.log.complaints()
+    assert [] == complaints
 
 
 def test_server_wide_addon_answers_404_in_a_database_without_it(
@@ -168,11 +169,12 @@ def test_server_wide_addon_answers_404_in_a_database_without_it(
         wait_until_up(server)
         got = httpx.get(f"{server.url}/mcp/v1", trust_env=False, timeout=30)
         problem = health(server)
+        complaints = server.log.complaints()
 
     assert [404, 404] == [got.status_code, problem.status_code]
     assert "not installed" in got.json()["error"]["message"]
     assert "not installed" in problem.json()["detail"]
-    assert [] == server.log.complaints()
+    assert [] == complaints
 
 
 def test_private_authority_is_trusted_only_when_it_is_set(

@@ -229,7 +229,7 @@ def _inode(path: Path | str) -> _Inode:
 def _mode(path: Path | str) -> int:
     """The mode (`st_mode`) of a file or folder; 0 if it is missing or `stat` is not permitted."""
     try:
-        return os.stat(path).st_mode  # noqa: PTH116 - as above
+        return os.stat(path).st_mode  # noqa: PTH116 - takes half the time
     except OSError:
         return 0
 

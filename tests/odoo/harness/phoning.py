@@ -18,6 +18,7 @@ from servers import NO_AUTHORITIES, Process
 __all__ = [
     "ACTION",
     "ADDON",
+    "SCHEDULE_SECONDS",
     "Silent",
     "administrator",
     "get",
@@ -35,8 +36,13 @@ __all__ = [
 ADDON = "mcp_phone_home"
 ACTION = "MCP: Send Heartbeat"
 
-# Odoo checks for due actions once a minute, and when PostgreSQL notifies it.
 SCHEDULE_SECONDS = 120
+"""
+How long to wait for a heartbeat at most.
+
+Odoo checks for due actions once a minute, and when PostgreSQL notifies it.
+"""
+
 START_SECONDS = 90
 
 

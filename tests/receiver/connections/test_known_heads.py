@@ -291,8 +291,7 @@ def test_head_of_a_local_client_lets_no_other_in(sqlite_url: str) -> None:
     request = post(messages.slim(), token=None)
     app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url})
     with serve(app, http=Remote) as client:
-        port = client.base_url.port
-        assert port is not None
+        port = client.base_url.port or 0
         with connected(port) as raw:
             answers = [ask(raw, request), ask(raw, request)]
         Remote.is_remote = True
@@ -377,7 +376,7 @@ def test_client_is_not_slow_while_it_waits_for_an_answer(sqlite_url: str) -> Non
     timer = Timer()
     heads = Lasting()
 
-    class Timed(timed(timer), Watched):  # type: ignore[misc]  # as above
+    class Timed(timed(timer), Watched):  # type: ignore[misc]  # a class that is made for the timer
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             self.known_heads = heads

@@ -136,7 +136,7 @@ def test_app_is_called_for_a_body_that_is_slow(sqlite_url: str) -> None:
 def test_slow_body_without_an_end_is_refused_by_the_app(sqlite_url: str) -> None:
     timer = Timer()
 
-    class Slow(timed(timer), Watched):  # type: ignore[misc]  # as above
+    class Slow(timed(timer), Watched):  # type: ignore[misc]  # a class that is made for the timer
         body_seconds = 0.125
 
     with receiving(sqlite_url, http=Slow) as port, connected(port) as raw:
