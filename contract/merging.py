@@ -9,7 +9,7 @@ from attrs import evolve, fields
 from contract.errors import WrongServer
 from contract.fields import to_utc
 from contract.messages import FAREWELL, Heartbeat, Registration, View
-from contract.record import ServerRecord, State, draft_of, finished, shared
+from contract.record import SHARED, ServerRecord, State, draft_of, finished, shared
 from contract.tools import tools_digest
 
 __all__ = ["MOVING", "merge", "merge_repeated", "register", "repeats", "with_objects_of"]
@@ -189,13 +189,14 @@ def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> S
     Raises WrongServer if `record` is of another server than the message.
     """
     if record is None:
-        said = zip(_DESCRIPTION, _described(message), strict=True)
+        said = dict(zip(_DESCRIPTION, _described(message), strict=True))
+        said |= {name: shared(name, said[name]) for name in SHARED}
         return ServerRecord(
             server_id=message.server_id,
             first_seen=now,
             last_seen=now,
             state_since=now,
-            **{name: shared(name, value) for name, value in said},
+            **said,
         )
     if record.server_id != message.server_id:
         raise WrongServer(record_id=record.server_id, message_id=message.server_id)

@@ -124,7 +124,7 @@ def shared(name: str, value: T) -> T:
     other fields, and for long values, it is always the value itself.
     """
     is_long = isinstance(value, (str, tuple)) and len(value) > _LONGEST_SHARED
-    return value if is_long or name not in _SHARED else _kept(value)
+    return value if is_long or name not in SHARED else _kept(value)
 
 
 @lru_cache(maxsize=2**10, typed=True)
@@ -191,7 +191,7 @@ def finished(draft: Any) -> ServerRecord:
 
 _new = object.__new__
 _LONGEST_SHARED = 64
-_SHARED = frozenset(
+SHARED = frozenset(
     {
         "port",
         "transport",

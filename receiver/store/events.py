@@ -59,11 +59,8 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
     if not happened:
         return
     dialect.lock_events(connection)
-    rows = [
-        {"at": e.at, "kind": e.kind, "server_id": e.server_id, "details": dict(e.details)}
-        for e in happened
-    ]
-    dialect.insert(connection, Inserted(events, rows))
+    rows = [(each.at, each.kind, each.server_id, dict(each.details)) for each in happened]
+    dialect.insert(connection, Inserted(events, ("at", "kind", "server_id", "details"), rows))
 
 
 def first_since(connection: Connection, since: datetime) -> int:

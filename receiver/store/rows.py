@@ -300,11 +300,7 @@ def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Ch
     """Write the rows of changes as `write_rows` does; for who has computed the changes already."""
     new = [each for each in changes if each.before is None]
     old = [each for each in changes if each.before is not None]
-    added = [
-        {"name": name, "value": value, "server_id": server_id}
-        for each in changes
-        for name, value, server_id in each.gained
-    ]
+    added = [entry for each in changes for entry in each.gained]
     removed = [entry for each in changes for entry in each.lost]
 
     texts = [(each.after.server_id, each.search_text) for each in changes if each.search_text]
@@ -314,15 +310,18 @@ def write_changes(dialect: Dialect, connection: Connection, changes: Sequence[Ch
     # The profiles that servers lose are locked with those that they get, all in one order.
     dialect.insert(
         connection,
-        Inserted(servers, [*map(_columns, new)]),
-        Inserted(liveness, [*map(_liveness_columns, new)]),
+        Inserted(servers, _STANDING_COLUMNS, [*map(_standing_values, new)]),
+        Inserted(liveness, _MOVING_COLUMNS, [_moving_values(each.after) for each in new]),
         inserted_search_texts(texts),
-        Inserted(facets, added),
+        Inserted(facets, IndexEntry._fields, added),
         inserted_profiles([*(each.profile for each in others), *left]),
         inserted_tallies(dialect, _tallied(changes)),
     )
     if old:
-        dialect.update_servers(connection, [*map(_columns, old)])
+        values = map(_standing_values, old)
+        dialect.update_servers(
+            connection, [dict(zip(_STANDING_COLUMNS, each, strict=True)) for each in values]
+        )
         rows = (_liveness_values(each.after) for each in old)
         dialect.update_liveness(connection, LIVENESS_COLUMNS, rows)
     if removed:
@@ -422,31 +421,26 @@ def _liveness_values(row: Row) -> tuple[Any, ...]:
     return (*sent, *_due_values(row))
 
 
-def _columns(change: Change) -> dict[str, Any]:
-    """The columns of the row of a server in `servers`, by their names."""
+def _standing_values(change: Change) -> tuple[Any, ...]:
+    """The values of `_STANDING_COLUMNS`: the row of a server in `servers`."""
     row = change.after
-    return {
-        **dict(zip(_STANDING_FIELDS, _standing(row.record), strict=True)),
-        "owner": row.owner,
-        "repeats": row.repeats,
-        "catalogue": row.catalogue,
-        "toolset": toolset_id(row.record.capabilities),
-        "rank": rank_of(row.record).value,
-        "profile": change.profile.id,
-        "family": family_of(row.record),
-        "turns": [row.turns.total, *row.turns.times] if any(row.turns) else None,
-    }
+    record = row.record
+    return (
+        *_standing(record),
+        row.owner,
+        row.repeats,
+        row.catalogue,
+        toolset_id(record.capabilities),
+        rank_of(record).value,
+        change.profile.id,
+        family_of(record),
+        [row.turns.total, *row.turns.times] if any(row.turns) else None,
+    )
 
 
-def _liveness_columns(change: Change) -> dict[str, Any]:
-    """The columns of the row of a server in `liveness`, by their names."""
-    row = change.after
-    return {
-        **dict(zip(_MOVING_FIELDS, _moving(row.record), strict=True)),
-        **dict(zip(_MARK_COLUMNS, row.mark or _NO_MARK, strict=True)),
-        "revision": row.revision,
-        "due_at": row.due_at,
-    }
+def _moving_values(row: Row) -> tuple[Any, ...]:
+    """The values of `_MOVING_COLUMNS`: the row of a server in `liveness`."""
+    return (*_moving(row.record), *(row.mark or _NO_MARK), row.revision, row.due_at)
 
 
 _DERIVED = ("toolset", "rank", "profile", "family")
@@ -458,9 +452,21 @@ _NO_MARK = (None, None, None)
 
 
 _STANDING_FIELDS = [name for name in _FIELDS if name in servers.c]
-_MOVING_FIELDS = [name for name in _FIELDS if name in liveness.c]
 _standing = attrgetter(*_STANDING_FIELDS)
+_STANDING_COLUMNS = (
+    *_STANDING_FIELDS,
+    "owner",
+    "repeats",
+    "catalogue",
+    "toolset",
+    "rank",
+    "profile",
+    "family",
+    "turns",
+)
+_MOVING_FIELDS = [name for name in _FIELDS if name in liveness.c]
 _moving = attrgetter(*_MOVING_FIELDS)
+_MOVING_COLUMNS = (*_MOVING_FIELDS, *_MARK_COLUMNS, "revision", "due_at")
 
 WHOLE_ROWS = select(*COLUMNS.values()).select_from(whole_servers)
 """The query for all columns of servers, of both of their rows, as `row_of` takes them."""

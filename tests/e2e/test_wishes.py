@@ -87,7 +87,8 @@ def wait_for_registration(odoo: OdooProgram, server: Server, database: str) -> N
 
 
 def let_a_minute_pass(odoo: OdooProgram, database: str) -> None:
-    """Make the last heartbeat a minute older, for what the addon remembers of it.
+    """
+    Make the last heartbeat a minute older, for what the addon remembers of it.
 
     The addon sends in a thread of its own and stores the answer after its action has run: wait for
     the answer first, see `wait_for_wish`.

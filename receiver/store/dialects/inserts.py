@@ -1,6 +1,6 @@
 """What an INSERT is given on both databases: the rows, and values as the drivers take them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
 from json import dumps
@@ -31,12 +31,14 @@ class Inserted(NamedTuple):
 
     Attributes:
         table: The table.
-        rows: For each row, the values of columns by their names. All rows have the same names.
+        columns: The names of columns of the table.
+        rows: For each row, the values of these columns, in their order.
         if_stored: What becomes of a row whose primary key is stored already.
     """
 
     table: Table
-    rows: Sequence[Mapping[str, Any]]
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
     if_stored: IfStored = IfStored.FAIL
 
 

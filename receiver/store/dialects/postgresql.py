@@ -150,17 +150,18 @@ class Postgresql:
         if not some:
             return
         statement = _insert_given(
-            tuple((table, tuple(rows[0]), if_stored) for table, rows, if_stored in some)
+            tuple((each.table, each.columns, each.if_stored) for each in some)
         )
         parameters = {
-            f"rows{place}": _json(_plain(rows, table, connection.dialect))
-            for place, (table, rows, _) in enumerate(some)
+            f"rows{place}": _json(_plain(each.table, each.columns, each.rows, connection.dialect))
+            for place, each in enumerate(some)
         }
         with _executed(connection, statement, parameters):
             pass
 
     def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        given = _plain(rows, servers, connection.dialect)
+        columns = tuple(rows[0])
+        given = _plain(servers, columns, (row.values() for row in rows), connection.dialect)
         connection.execute(_UPDATE_SERVERS, _json_rows(given))
 
     def update_liveness(
@@ -338,19 +339,15 @@ def _arrays(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> Mapping[str,
 
 
 def _plain(
-    rows: Iterable[Mapping[str, Any]], table: Table, dialect: SQLAlchemyDialect
-) -> Iterable[Mapping[str, Any]]:
-    """Rows of a table with their values as `_json` takes them."""
-    converters = _converters(table, dialect)
-    return _converted(rows, converters) if converters else rows
-
-
-def _converted(
-    rows: Iterable[Mapping[str, Any]], converters: Sequence[tuple[str, Callable[[Any], Any]]]
-) -> Iterable[Mapping[str, Any]]:
-    """Rows with converted values; without those that are None, which are NULL then."""
+    table: Table,
+    columns: tuple[str, ...],
+    rows: Iterable[Iterable[Any]],
+    dialect: SQLAlchemyDialect,
+) -> Iterator[Mapping[str, Any]]:
+    """Rows of a table as `_json` takes them; without those of their values that are None."""
+    converters = _converters(table, columns, dialect)
     for row in rows:
-        plain = {name: value for name, value in row.items() if value is not None}
+        plain = {name: value for name, value in zip(columns, row, strict=True) if value is not None}
         for name, convert in converters:
             if name in plain:
                 plain[name] = convert(plain[name])
@@ -359,10 +356,10 @@ def _converted(
 
 @lru_cache
 def _converters(
-    table: Table, dialect: SQLAlchemyDialect
+    table: Table, columns: tuple[str, ...], dialect: SQLAlchemyDialect
 ) -> Sequence[tuple[str, Callable[[Any], Any]]]:
     """By the name of a column: what makes a value that `_json` takes out of one of Python."""
-    found = {each.name: converter_of(each.type, dialect) for each in table.c}
+    found = {name: converter_of(table.c[name].type, dialect) for name in columns}
     return [
         (name, _fragment(converter) if isinstance(table.c[name].type, JSON | Json) else converter)
         for name, converter in found.items()

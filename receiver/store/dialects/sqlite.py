@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 from sqlalchemy import (
@@ -38,6 +39,8 @@ from receiver.store.dialects.waits import LOCK_SECONDS
 from receiver.store.tables import IndexEntry, servers
 
 __all__ = ["Sqlite"]
+
+T = TypeVar("T")
 
 
 class Sqlite:
@@ -134,9 +137,9 @@ class Sqlite:
         return found
 
     def insert(self, connection: Connection, *given: Inserted) -> None:
-        for table, rows, if_stored in given:
-            if rows:
-                _insert_all(connection, _insert(table, if_stored), rows)
+        for each in given:
+            if each.rows:
+                _insert_all(connection, each)
 
     def update_servers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         # The id is not set: SQLite writes each index anew that has a column which a statement sets.
@@ -258,12 +261,10 @@ def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
         raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
 
 
-def _insert_all(
-    connection: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]
-) -> None:
+def _insert_all(connection: Connection, given: Inserted) -> None:
     """Insert rows, some at a time: each statement opens the table and all of its indexes anew."""
-    sql, values_of = _prepared(statement, connection.dialect, tuple(rows[0]))
-    values = [*map(values_of, rows)]
+    sql, values_of = _insert(given.table, given.columns, given.if_stored, connection.dialect)
+    values = [*map(values_of, given.rows)]
     rest = len(values) - len(values) % _AT_ONCE
     some = (values[place : place + _AT_ONCE] for place in range(0, rest, _AT_ONCE))
     with _driver(connection) as driver:
@@ -281,15 +282,21 @@ def _of_several_rows(sql: str) -> str:
 
 
 @lru_cache
-def _insert(table: Table, if_stored: IfStored) -> Insert:
-    """The statement of `insert`; always the same one, whose SQL is made only once."""
+def _insert(
+    table: Table, columns: tuple[str, ...], if_stored: IfStored, dialect: SQLAlchemyDialect
+) -> tuple[str, Callable[[Sequence[Any]], Sequence[Any]]]:
+    """The SQL of an INSERT, and a function that makes its parameters from the values of a row."""
     # The numbers that the database gives to the rows are not asked for.
-    return resolved(sqlite.insert(table).inline(), table, if_stored)
+    statement = resolved(sqlite.insert(table).inline(), table, if_stored)
+    compiled = _compiled(statement, dialect, columns)
+    places = [columns.index(name) for name in compiled.positiontup or ()]
+    in_order = list if places == sorted(places) else itemgetter(*places)
+    return str(compiled), _values(in_order, _converters(compiled, dialect))
 
 
 @lru_cache
 def _prepared(
-    statement: Insert | Update | Select[Any] | CompoundSelect[Any],
+    statement: Update | Select[Any] | CompoundSelect[Any],
     dialect: SQLAlchemyDialect,
     names: tuple[str, ...] | None = None,
 ) -> tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]]:
@@ -297,26 +304,52 @@ def _prepared(
     The SQL of a statement, and a function that makes its parameters from values by their names.
 
     SQLAlchemy makes the parameters, too, but takes as long for it as SQLite to write a new server.
-    An INSERT or UPDATE needs the `names` of the values.
+    An UPDATE needs the `names` of the values.
     """
+    compiled = _compiled(statement, dialect, names)
+    places = compiled.positiontup or []
+
+    def in_order(given: Mapping[str, Any]) -> Iterable[Any]:
+        return map(given.__getitem__, places)
+
+    return str(compiled), _values(in_order, _converters(compiled, dialect))
+
+
+def _compiled(
+    statement: Insert | Update | Select[Any] | CompoundSelect[Any],
+    dialect: SQLAlchemyDialect,
+    names: tuple[str, ...] | None,
+) -> SQLCompiler:
     compiled = statement.compile(dialect=dialect, column_keys=names)
     assert isinstance(compiled, SQLCompiler)
-    places = compiled.positiontup or []
-    converters = [
+    return compiled
+
+
+def _converters(
+    compiled: SQLCompiler, dialect: SQLAlchemyDialect
+) -> Sequence[tuple[int, Callable[[Any], Any]]]:
+    """By the place of a parameter: what makes of a value of Python one that the driver takes."""
+    return [
         (place, converter)
-        for place, name in enumerate(places)
+        for place, name in enumerate(compiled.positiontup or ())
         if (converter := converter_of(compiled.binds[name].type, dialect)) is not None
     ]
 
-    def values_of(given: Mapping[str, Any]) -> Sequence[Any]:
-        values = [*map(given.__getitem__, places)]
+
+def _values(
+    in_order: Callable[[T], Iterable[Any]], converters: Sequence[tuple[int, Callable[[Any], Any]]]
+) -> Callable[[T], Sequence[Any]]:
+    """A function that makes the parameters of a statement from what `in_order` puts in order."""
+
+    def values_of(given: T) -> Sequence[Any]:
+        values = [*in_order(given)]
         for place, convert in converters:
             value = values[place]
             if value is not None:
                 values[place] = convert(value)
         return values
 
-    return str(compiled), values_of
+    return values_of
 
 
 _AT_ONCE = 6

@@ -24,8 +24,8 @@ def inserted_profiles(these: Iterable[Profile]) -> Inserted:
     transactions wait for each other, as each locks and inserts them in one order.
     """
     wanted = {each.id: each for each in these}
-    rows = [{"id": number, **wanted[number]._asdict()} for number in sorted(wanted)]
-    return Inserted(profiles, rows, IfStored.LOCK)
+    rows = [(number, *wanted[number]) for number in sorted(wanted)]
+    return Inserted(profiles, ("id", *Profile._fields), rows, IfStored.LOCK)
 
 
 def lock_profiles(dialect: Dialect, connection: Connection, these: Iterable[Profile]) -> None:

@@ -13,11 +13,8 @@ __all__ = ["drop_search_texts", "inserted_search_texts"]
 
 def inserted_search_texts(new: Iterable[tuple[str, SearchText]]) -> Inserted:
     """The rows with the texts of servers, each with its `server_id`, in place of older ones."""
-    rows = [
-        {"server_id": server_id, "names": text.names, "addresses": text.addresses}
-        for server_id, text in new
-    ]
-    return Inserted(search_texts, rows, IfStored.REPLACE)
+    rows = [(server_id, *text) for server_id, text in new]
+    return Inserted(search_texts, ("server_id", *SearchText._fields), rows, IfStored.REPLACE)
 
 
 def drop_search_texts(connection: Connection, ids: Collection[str]) -> None:

@@ -31,11 +31,11 @@ def inserted_tallies(dialect: Dialect, changes: Mapping[tuple[int, int], int]) -
             negative if these are fewer.
     """
     rows = [
-        {"profile": profile, "rank": rank, "writer": dialect.writer, "number": number}
+        (profile, rank, dialect.writer, number)
         for (profile, rank), number in sorted(changes.items())
         if number
     ]
-    return Inserted(tallies, rows, IfStored.ADD)
+    return Inserted(tallies, ("profile", "rank", "writer", "number"), rows, IfStored.ADD)
 
 
 def drop_tallies(connection: Connection, left: Iterable[Profile]) -> None:
