@@ -1,6 +1,6 @@
 """Merging messages into a server's record: which fields a message replaces and which stay."""
 
-from datetime import datetime
+from datetime import datetime, timezone
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -189,19 +189,22 @@ def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> S
     Raises WrongServer if `record` is of another server than the message.
     """
     if record is None:
-        said = dict(zip(_DESCRIPTION, _described(message), strict=True))
-        said |= {name: shared(name, said[name]) for name in SHARED}
-        return ServerRecord(
-            server_id=message.server_id,
-            first_seen=now,
-            last_seen=now,
-            state_since=now,
-            **said,
-        )
+        new = draft_of(_UNKNOWN)
+        new.server_id = message.server_id
+        new.first_seen = new.last_seen = new.state_since = now
+        for name, value in zip(_DESCRIPTION, _described(message), strict=True):
+            setattr(new, name, shared(name, value) if name in SHARED else value)
+        return finished(new)
     if record.server_id != message.server_id:
         raise WrongServer(record_id=record.server_id, message_id=message.server_id)
     return record
 
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_UNKNOWN = ServerRecord(
+    server_id="", first_seen=_LONG_AGO, last_seen=_LONG_AGO, state_since=_LONG_AGO
+)
+"""A record that says nothing, as a draft of the first one of a server."""
 
 _new = object.__new__
 _LEFT = State.LEFT
