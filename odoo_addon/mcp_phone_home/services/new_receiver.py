@@ -10,8 +10,6 @@ import logging
 import math
 import os
 
-from psycopg2 import errors
-
 from odoo import SUPERUSER_ID, api
 from odoo.exceptions import AccessError
 
@@ -23,9 +21,10 @@ from .outgoing import Outcome
 from .phone_home import NothingToSend, prepare_registration
 from .settings import TOKEN, URL, checked_receiver_url, outside_the_database, stored
 from .state import (
+    CONFLICTS,
     ReadOnlyDatabase,
+    committed,
     forget_claims,
-    own_transaction,
     remember,
     seconds_until_next_call,
     wait_for_turn,
@@ -36,10 +35,6 @@ _logger = logging.getLogger(__name__)
 
 MOST_CALLS = 5
 PERIOD_SECONDS = 60.0
-
-_ATTEMPTS = 10
-
-_CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure, errors.UniqueViolation)
 
 
 def register_at(env, url) -> dict:
@@ -168,18 +163,15 @@ def _schedule(env) -> str:
     return "off" if seconds is None else f"every {seconds:.0f} seconds"
 
 
-def _committed(registry, work, *, attempts=_ATTEMPTS):
+def _committed(registry, work):
     """
-    Run `work(env)` in a transaction of its own, with retries; returns its result.
+    What `state.committed` returns.
 
     Raises ValueError when the transaction cannot be committed.
     """
     try:
-        with own_transaction(registry) as env:
-            return work(env)
+        return committed(registry, work)
     except ReadOnlyDatabase as error:
         raise ValueError(str(error)) from error
-    except _CONFLICTS as error:
-        if attempts > 1:
-            return _committed(registry, work, attempts=attempts - 1)
+    except CONFLICTS as error:
         raise ValueError("The database is busy; nothing was changed. Call again.") from error

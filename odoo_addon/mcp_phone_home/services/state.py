@@ -15,6 +15,7 @@ digest.
 
 import logging
 import math
+import random
 import time
 from contextlib import contextmanager
 
@@ -48,6 +49,11 @@ REFUSED_SECONDS = 3600.0
 # ... and how long a registration that the receiver has not asked for goes without it then.
 TOO_LARGE_SECONDS = 86400.0
 
+# How long a change is tried again that meets those of other processes: ten servers which write the
+# same row at once have all had their turn by then.
+_CONFLICT_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 0.1
+
 _SEQUENCE = "mcp_phone_home_state_sequence"
 
 # Stands between the hostname and the start in a key of `claims`; no hostname has a space.
@@ -58,10 +64,10 @@ _TOOLS = " tools "
 _TOO_LARGE = " too large "
 
 # Another transaction has just written the same row.
-_CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure)
+CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure, errors.UniqueViolation)
 
 # ... or the database was not upgraded to this version of the addon yet.
-_HARMLESS = (*_CONFLICTS, errors.UndefinedColumn)
+_HARMLESS = (*CONFLICTS, errors.UndefinedColumn)
 
 # A PostgreSQL standby raises these when Odoo opens a read-write transaction.
 _READ_ONLY = (errors.FeatureNotSupported, errors.ReadOnlySqlTransaction)
@@ -87,6 +93,31 @@ def own_transaction(registry):
         registry.reset_changes()
         raise
     registry.signal_changes()
+
+
+def committed(registry, work):
+    """
+    Run `work(env)` in a transaction of its own, and return its result.
+
+    It is run again for up to `_CONFLICT_SECONDS` while other processes write the same rows; and
+    once after another error, as Odoo closes all connections to a database after its scheduled
+    actions. Raises ReadOnlyDatabase or psycopg2.Error.
+    """
+    deadline = time.monotonic() + _CONFLICT_SECONDS
+    failed = False
+    while True:
+        try:
+            with own_transaction(registry) as env:
+                return work(env)
+        except CONFLICTS:
+            if time.monotonic() > deadline:
+                raise
+            # At random, so that two processes do not meet again.
+            time.sleep(random.uniform(0.0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 - not a secret
+        except psycopg2.Error:
+            if failed:
+                raise
+            failed = True
 
 
 def _refuse_read_only(cr):
@@ -319,12 +350,8 @@ def _release(env, hostname):
 
 
 def _claims(env) -> dict:
-    """
-    Lock the state row and return the claims that last.
-
-    Raises LockNotAvailable while another transaction holds the lock.
-    """
-    query = "SELECT claims FROM mcp_phone_home_state FOR NO KEY UPDATE NOWAIT"
+    """Lock the state row and return the claims that last."""
+    query = "SELECT claims FROM mcp_phone_home_state FOR NO KEY UPDATE"
     env.cr.execute(query, log_exceptions=False)
     return _lasting(_only_value(env))
 
@@ -382,21 +409,13 @@ def _update(env, **values):
     env.cr.execute(SQL("UPDATE mcp_phone_home_state SET %s", assignments), log_exceptions=False)
 
 
-def _try_to_store(registry, work, *, attempts=2):
-    """
-    Run `work(env)` in a transaction of its own; returns its result, or None when that fails.
-
-    It retries, because other processes write the same row, and because Odoo closes all
-    connections to a database after its scheduled actions.
-    """
+def _try_to_store(registry, work):
+    """Run `work(env)` as `committed` does; returns its result, or None when that fails."""
     try:
-        with own_transaction(registry) as env:
-            return work(env)
+        return committed(registry, work)
     except ReadOnlyDatabase as error:
         _logger.debug("The outcome of a message is not written down: %s", error)
     except psycopg2.Error as error:
-        if attempts > 1:
-            return _try_to_store(registry, work, attempts=attempts - 1)
         is_harmless = isinstance(error, _HARMLESS) or _is_uninstalled(registry, error)
         level = logging.DEBUG if is_harmless else logging.WARNING
         _logger.log(level, "The outcome of a message cannot be written down: %s", _one_line(error))
