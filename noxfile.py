@@ -119,7 +119,7 @@ def lowest(session: nox.Session) -> None:
     if session.python != "3.10":
         extras += ["receiver", "postgres"]
         paths += ["tests/receiver"]
-    oldest = Path(session.create_tmp()) / "oldest.txt"
+    oldest = Path(session.virtualenv.location) / "oldest.txt"
     session.run(
         *("uv", "pip", "compile", "pyproject.toml", "--resolution=lowest-direct"),
         *(f"--extra={extra}" for extra in extras),
@@ -394,7 +394,9 @@ def build_wheel(session: nox.Session) -> Path:
     built = HERE / ".cache/wheels" / digest.hexdigest()[:16]
 
     if not built.exists():
-        folder = Path(session.create_tmp()) / "wheel"
+        # Not below `create_tmp`: from then on all temporary files of the session, also those of the
+        # tests, would be where Python's packages are.
+        folder = Path(session.virtualenv.location) / "wheel"
         shutil.rmtree(folder, ignore_errors=True)
         if session.venv_backend == "uv":
             build = ["uv", "build", "--wheel", "--out-dir", str(folder), "--build-constraints"]

@@ -337,9 +337,8 @@ def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
     async def send(message: Any) -> None:
         nonlocal is_unbounded
         if message["type"] == "http.response.start":
-            # No `Connection: keep-alive`; older versions of uvicorn close without a word.
+            # No `Connection: keep-alive`: uvicorn says that it closes.
             headers = [each for each in message["headers"] if each[0].lower() != b"connection"]
-            headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
             if all(name.lower() != b"content-length" for name, _ in headers):
                 is_unbounded, cycle.chunked_encoding = True, False

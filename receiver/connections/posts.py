@@ -168,10 +168,8 @@ class TakesPosts(HttpToolsProtocol):
         exchange.posted.take(exchange.scope, exchange.body, exchange)
 
     def start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Call an app for a request, as uvicorn does; its older versions have no method for it."""
-        task = self.loop.create_task(cycle.run_asgi(app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        """Call an app for a request, as uvicorn does."""
+        self._start_asgi_task(cycle, app)
 
     @property
     def is_logged(self) -> bool:

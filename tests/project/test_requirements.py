@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RECEIVER = PROJECT["optional-dependencies"]["receiver"]
 
-TRIED = ["0.38", "0.54"]
+TRIED = ["0.53", "0.54"]
 """
 The oldest uvicorn and the newest that `receiver.connections` was tried with, by the sessions
 `lowest` and `tests`: it builds upon what is private in uvicorn, which any version may change.
