@@ -237,7 +237,7 @@ async def _services(
             ),
         )
         troubles = Troubles(
-            store, calls, clock=clock, lapsed_keys=mirror.lapsed, expired_keys=mirror.expired
+            store, clock=clock, lapsed_keys=mirror.lapsed, expired_keys=mirror.expired
         )
         feed = Feed(
             store,

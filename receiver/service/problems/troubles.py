@@ -1,8 +1,8 @@
 """Reads the servers with which something is wrong, once for all pages that ask together."""
 
-import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
+from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -11,7 +11,6 @@ from attrs import field, frozen
 from contract import EventKind
 from receiver.domain.alerts.reach import Telling
 from receiver.domain.grouping.problems import Troubled
-from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 
 __all__ = ["MOST_TROUBLED", "Found", "Troubles"]
@@ -86,7 +85,6 @@ class Troubles:
 
     Args:
         store: Where the servers are stored.
-        calls: Calls the store's blocking methods in threads.
         clock: Returns the current time.
         lapsed_keys: Returns the ids of the keys that are revoked or expired at a time.
         expired_keys: Returns the ids of the keys that are expired and not revoked at a time.
@@ -96,7 +94,6 @@ class Troubles:
     def __init__(  # noqa: PLR0913 - what it reads, and what it needs for that
         self,
         store: SqlStore,
-        calls: StoreCalls,
         *,
         clock: Callable[[], datetime],
         lapsed_keys: Callable[[datetime], frozenset[str]],
@@ -104,7 +101,6 @@ class Troubles:
         elapsed: Callable[[], float] = monotonic,
     ) -> None:
         self._store = store
-        self._calls = calls
         self._clock = clock
         self._lapsed_keys = lapsed_keys
         self._expired_keys = expired_keys
@@ -112,24 +108,23 @@ class Troubles:
         self._known: Mapping[str, Troubled] = {}
         self._last: Found | None = None
         self._read_at = float("-inf")
-        self._reading: asyncio.Future[Found] | None = None
+        self._turn = Lock()
 
-    async def find(self) -> Found:
-        """What is wrong now, or was up to 2.5 seconds ago. Raises StoreUnavailable."""
-        age = self._elapsed() - self._read_at
-        if self._last is not None and age < _SECONDS_EACH * len(self._known):
+    def find(self) -> Found:
+        """
+        What is wrong now, or was up to 2.5 seconds ago. Blocks, and raises StoreUnavailable.
+
+        Within `SqlStore.at_one_moment` it is what was wrong at that moment, or somewhat earlier.
+        """
+        asked_at = self._elapsed()
+        with self._turn:
+            age = self._elapsed() - self._read_at
+            is_fresh = self._read_at > asked_at or age < _SECONDS_EACH * len(self._known)
+            if self._last is None or not is_fresh:
+                begun_at = self._elapsed()
+                self._last = self._read()
+                self._read_at = begun_at
             return self._last
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._read_once())
-        return await asyncio.shield(self._reading)  # whoever goes away leaves it to the others
-
-    async def _read_once(self) -> Found:
-        try:
-            self._last = await self._calls.read(self._read)
-            self._read_at = self._elapsed()
-        finally:
-            self._reading = None
-        return self._last
 
     def _read(self) -> Found:
         now = self._clock()

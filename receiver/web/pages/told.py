@@ -90,7 +90,7 @@ def told_of(
 
 async def untold_now(found: Services) -> Untold:
     """Find what is wrong with the fleet that nobody was told of. Raises StoreUnavailable."""
-    troubles_now = await found.troubles.find()
+    troubles_now = await found.calls.read(found.troubles.find)
     silenced = await silenced_now(found)
     return await to_thread.run_sync(_untold, troubles_now, silenced, found.clock())
 

@@ -14,7 +14,6 @@ from receiver.domain.lists.saved_views import LONGEST_NAME
 from receiver.domain.queries import EventFilter, Order
 from receiver.service.fleet import Fleet, Overview
 from receiver.service.problems.silences import Silenced, open_silences, urgency
-from receiver.service.problems.troubles import Found
 from receiver.web.context import Services, Visitor, services, visitor
 from receiver.web.pages.browse.facets import facet_groups, suggestion, tiles
 from receiver.web.pages.browse.lines import News, news_of
@@ -52,16 +51,15 @@ async def fleet_page(request: Request) -> Response:
     """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
     view = ListView.of(request)
     found = services(request)
-    troubles = await found.troubles.find() if view.is_first_page else None
     # Rendered in the thread that has read, since each way to a thread and back takes time.
-    shown, now = await found.calls.read(_shown, request, view, troubles)
+    shown, now = await found.calls.read(_shown, request, view)
     note_look(request, shown, now)
     return shown
 
 
-def _shown(request: Request, view: ListView, troubles: Found | None) -> tuple[Response, datetime]:
+def _shown(request: Request, view: ListView) -> tuple[Response, datetime]:
     """Read and render the page; returns it, and the time that it is of. Blocks as `_read` does."""
-    read = _read(request, view, troubles)
+    read = _read(request, view)
     now = services(request).fleet.now()
     shown = answer(
         request,
@@ -84,19 +82,16 @@ def _shown(request: Request, view: ListView, troubles: Found | None) -> tuple[Re
     return shown, now
 
 
-def _read(request: Request, view: ListView, troubles: Found | None) -> dict[str, Any]:
+def _read(request: Request, view: ListView) -> dict[str, Any]:
     """
-    The variables of the template that come from the database, all of one moment but `troubles`.
+    The variables of the template that come from the database, all of one moment.
 
-    Blocks, and raises StoreUnavailable.
-
-    Args:
-        request: The request.
-        view: What the page shows.
-        troubles: What is wrong with the fleet; None for a page that does not say so.
+    What is wrong with many servers may be some seconds older, see `Troubles.find`. Blocks, and
+    raises StoreUnavailable.
     """
     found = services(request)
     with found.store.at_one_moment():
+        troubles = found.troubles.find() if view.is_first_page else None
         seen = _overview_that_fits(found.fleet, view.query)
         silenced = open_silences(found.store, found.clock())
         return {

@@ -152,7 +152,7 @@ async def wall_page(request: Request) -> Response:
 
 async def _find_silent(found: Services) -> Silent:
     """Find the servers that are late or down, and what people are told of them."""
-    troubles = await found.troubles.find()
+    troubles = await found.calls.read(found.troubles.find)
     untold = await untold_now(found)
     return Silent(
         ids=tuple(each.record.server_id for each in troubles.servers if each.record.state.stale),

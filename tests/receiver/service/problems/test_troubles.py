@@ -1,31 +1,36 @@
 """What is wrong is read once for all who ask at the same time."""
 
-import asyncio
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
+from itertools import count
 from pathlib import Path
+from threading import Event
+from time import sleep
 
 import pytest
 from sqlalchemy import make_url
 
 from receiver.domain.errors import StoreUnavailable
 from receiver.service.problems.troubles import Troubles
-from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
-from watched import Watched
+from watched import Watched, at_once
 
 
 def nobody(_: datetime) -> frozenset[str]:
     return frozenset()
 
 
-def troubles_of(fleet: Watched, elapsed: Callable[[], float] = lambda: 0.0) -> Troubles:
+def troubles_of(
+    fleet: Watched,
+    elapsed: Callable[[], float] = lambda: 0.0,
+    clock: Callable[[], datetime] | None = None,
+) -> Troubles:
     return Troubles(
         fleet.store,
-        StoreCalls(),
-        clock=fleet.clock,
+        clock=clock or fleet.clock,
         lapsed_keys=nobody,
         expired_keys=nobody,
         elapsed=elapsed,
@@ -43,38 +48,45 @@ def test_problems_read_from_many_servers_are_reused_for_a_moment(fleet: Watched)
     passed = 0.0
     troubles = troubles_of(fleet, lambda: passed)
 
-    async def find() -> int:
-        return len((await troubles.find()).servers)
+    found = [len(troubles.find().servers)]
+    fleet.beat("s0")
+    passed = 0.04  # half a thousandth for each server is 0.05
+    found.append(len(troubles.find().servers))
+    passed = 0.06
+    found.append(len(troubles.find().servers))
 
-    async def look() -> list[int]:
-        nonlocal passed
-        found = [await find()]
-        fleet.beat("s0")
-        passed = 0.04  # half a thousandth for each server is 0.05
-        found.append(await find())
-        passed = 0.06
-        return [*found, await find()]
-
-    assert [100, 100, 99] == asyncio.run(look())
+    assert [100, 100, 99] == found
     fleet.store.close()
 
 
 def test_value_computed_from_problems_is_computed_once_per_key(fleet: Watched) -> None:
-    found = asyncio.run(troubles_of(fleet).find())
+    found = troubles_of(fleet).find()
     made = iter("abc")
 
     assert ["a", "a", "b"] == [found.once(key, lambda: next(made)) for key in (1, 1, 2)]
     fleet.store.close()
 
 
-def test_concurrent_requests_for_problems_share_one_read(fleet: Watched) -> None:
-    troubles = troubles_of(fleet)
+def test_those_who_wait_for_a_read_share_the_next_one(fleet: Watched) -> None:
+    began, goes_on = Event(), Event()
 
-    async def look() -> bool:
-        one, other = await asyncio.gather(troubles.find(), troubles.find())
-        return one is other and await troubles.find() is not one
+    def wait() -> datetime:
+        began.set()
+        assert goes_on.wait(10)
+        return fleet.clock()
 
-    assert asyncio.run(look())
+    troubles = troubles_of(fleet, count().__next__, clock=wait)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(troubles.find)
+        assert began.wait(10)
+        others = [pool.submit(troubles.find) for _ in range(2)]
+        sleep(0.1)
+        goes_on.set()
+        one, other = (each.result() for each in others)
+
+    assert one is other
+    assert first.result() is not one
+    assert troubles.find() is not one
     fleet.store.close()
 
 
@@ -82,13 +94,24 @@ def test_problems_are_read_again_after_the_database_failed(fleet: Watched, tmp_p
     troubles = troubles_of(fleet)
     rename(tmp_path, "servers", "hidden")
 
-    async def look() -> int:
-        with pytest.raises(StoreUnavailable):
-            await troubles.find()
-        rename(tmp_path, "hidden", "servers")
-        return len((await troubles.find()).servers)
+    with pytest.raises(StoreUnavailable):
+        troubles.find()
+    rename(tmp_path, "hidden", "servers")
 
-    assert 0 == asyncio.run(look())
+    assert [] == troubles.find().servers
+    fleet.store.close()
+
+
+def test_problems_and_list_of_a_page_are_of_one_moment(fleet: Watched) -> None:
+    fleet.beat("s0")
+    fleet.go_on(400)
+    troubles = troubles_of(fleet, count().__next__)
+
+    with fleet.store.at_one_moment():
+        assert ["s0"] == fleet.ids()
+        at_once(lambda: fleet.beat("s0"))
+        assert ["s0"] == [each.record.server_id for each in troubles.find().servers]
+    assert [] == troubles.find().servers
     fleet.store.close()
 
 
