@@ -25,7 +25,7 @@ from contract import EventKind
 from receiver.domain.history import StateLog
 from receiver.domain.instants import microseconds
 from receiver.store.events import ABOUT_FIRST_SINCE
-from receiver.store.tables import constant, events, liveness, of_state, servers
+from receiver.store.tables import among, constant, events, liveness, of_state, servers
 
 __all__ = [
     "MOST_CHANGES",
@@ -185,8 +185,7 @@ _CHANGE: ColumnElement[str] = (
     .concat(cast(type_coerce(events.c.at, BigInteger), Text))
 )
 
-# Few enough to be bound one by one, which lets SQLite see that an index is worth it.
-STATE_LOGS = _with_changes(servers.c.server_id.in_(bindparam("ids", expanding=True)))
+STATE_LOGS = _with_changes(among(servers.c.server_id, "ids"))
 """
 The query for the state logs of the servers `ids`, and of those that they superseded.
 
@@ -197,8 +196,7 @@ STATE_LOGS_OF_ONE = _with_changes(servers.c.server_id == bindparam("id"))
 """
 The query for the state logs of the one server `id`, and of those that it superseded.
 
-Its parameters are `id` and `since`, as in `STATE_LOGS`. SQLAlchemy must render `STATE_LOGS` anew
-for each number of `ids`, but not this query.
+Its parameters are `id` and `since`, as in `STATE_LOGS`.
 """
 
 _DETAILS = select(events.c.id, events.c.details).where(
