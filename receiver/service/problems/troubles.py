@@ -91,7 +91,7 @@ class Troubles:
         elapsed: Returns the seconds of a monotonic clock.
     """
 
-    def __init__(  # noqa: PLR0913 - what it reads, and what it needs for that
+    def __init__(
         self,
         store: SqlStore,
         *,
