@@ -186,8 +186,6 @@ async def _services(
         )
         opened.callback(store.close)
         store.mend_tallies()
-        calls = StoreCalls()
-        opened.callback(calls.close)
         mirror = KeyMirror(store, limits, clock=clock, read_seconds=tuning.look_seconds)
         opened.callback(mirror.close)
         allowance = Allowance(tuning.transaction_seconds, tuning.shared_seconds)
@@ -199,6 +197,8 @@ async def _services(
             max_waiting_bytes=tuning.max_waiting_bytes,
         )
         opened.callback(group_commit.close)
+        calls = StoreCalls(lull=group_commit.lull)
+        opened.callback(calls.close)
         timing = Timing(
             rules=Rules(share=settings.silent_share),
             retention=settings.event_retention,

@@ -134,6 +134,7 @@ class GroupCommit:
         self._allowance = Allowance() if allowance is None else allowance
         self._reading_seconds = reading_seconds
         self._writing: set[QueueName] = set()
+        self._over: asyncio.Future[None] | None = None
         self._patience = patience
         self._failed = _NOT_FAILED
         self._is_stuck = False
@@ -186,6 +187,16 @@ class GroupCommit:
     def waiting(self) -> tuple[int, int]:
         """How many bodies wait to be written, and how many bytes they have."""
         return sum(len(each.jobs) for each in self._queues.values()), self._waiting_bytes
+
+    async def lull(self, *, at_most: float = 0.01) -> None:
+        """
+        Wait until the transaction under way is over, but for `at_most` seconds.
+
+        For reads, which would take the processor from it. So a client that reads without a pause
+        gets one page for each transaction, and not half of the processor.
+        """
+        if self._over is not None:
+            await asyncio.wait([self._over], timeout=at_most)
 
     async def run(self) -> None:
         """Write the bodies that are submitted, until cancelled."""
@@ -304,6 +315,7 @@ class GroupCommit:
     async def _written(self, batch: list[_Job]) -> None:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._patience, self._refuse_waiting)
+        over = self._over = loop.create_future()
         try:
             bodies = [job.body for job in batch]
             self._writing = {body.queue for body in bodies}
@@ -318,6 +330,8 @@ class GroupCommit:
             self._most_messages = await loop.run_in_executor(self._thread, write)
         finally:
             self._writing.clear()
+            self._over = None
+            over.set_result(None)
             timer.cancel()
             self._is_stuck = False
 

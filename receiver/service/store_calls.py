@@ -1,7 +1,7 @@
 """Calls the blocking methods of the store from the event loop: in threads, with a time limit."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -28,11 +28,16 @@ class StoreCalls:
     The threads are its own: with those of anyio, a call takes almost twice as long.
 
     Args:
+        lull: Waits a moment for a good time to begin a call, when nothing more urgent is done;
+            None begins each call at once.
         patience: How many seconds a call may take. After that, the caller gets StoreUnavailable;
             the thread goes on.
     """
 
-    def __init__(self, *, patience: float = 4.0) -> None:
+    def __init__(
+        self, *, lull: Callable[[], Awaitable[None]] | None = None, patience: float = 4.0
+    ) -> None:
+        self._lull = lull
         self._patience = patience
         self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="store")
 
@@ -42,6 +47,8 @@ class StoreCalls:
 
         Raises StoreUnavailable, also when the call takes longer than `patience`.
         """
+        if self._lull is not None:
+            await self._lull()
         # With the context, in which the log finds the id of the request.
         call = partial(copy_context().run, method, *args, **options)
         answer = asyncio.get_running_loop().run_in_executor(self._threads, call)

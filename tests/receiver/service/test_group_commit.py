@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -19,6 +20,7 @@ from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.service.group_commit import Allowance, GroupCommit
 from receiver.service.ingest import Body, Submission
+from receiver.service.store_calls import StoreCalls
 from receiver.web.messages.answers import heartbeats
 from servers import PATIENCE_SECONDS, Clock, serve
 from watched import endless
@@ -494,6 +496,31 @@ def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> Non
 
     assert (503, "overloaded") == (answer.status_code, answer.json()["code"])
     assert "5" == answer.headers["retry-after"]
+
+
+def test_read_begins_when_the_transaction_under_way_is_over() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        calls = StoreCalls(lull=partial(group_commit.lull, at_most=PATIENCE_SECONDS))
+        (under_way,) = await batch(group_commit, transactions)
+        reading = asyncio.ensure_future(calls.read(transactions.open.is_set))
+        _, early = await asyncio.wait([reading], timeout=0.1)
+        transactions.open.set()
+        assert {reading} == early
+        assert await reading is True
+        assert ["first"] == ids(await under_way)
+        assert await calls.read(lambda: True), "no transaction is under way"
+
+    assert [["first"]] == drive(scenario)
+
+
+def test_read_does_not_wait_for_a_long_transaction() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        (under_way,) = await batch(group_commit, transactions)
+        assert await StoreCalls(lull=group_commit.lull).read(transactions.open.is_set) is False
+        transactions.open.set()
+        await under_way
+
+    assert [["first"]] == drive(scenario)
 
 
 def test_hanging_transaction_times_out_queued_submissions_only(
