@@ -12,7 +12,15 @@ from contract.messages import FAREWELL, Heartbeat, Registration, View
 from contract.record import SHARED, ServerRecord, State, draft_of, finished, shared
 from contract.tools import tools_digest
 
-__all__ = ["MOVING", "merge", "merge_repeated", "register", "repeats", "with_objects_of"]
+__all__ = [
+    "MOVING",
+    "description",
+    "merge",
+    "merge_repeated",
+    "register",
+    "repeats",
+    "repetition",
+]
 
 T = TypeVar("T")
 
@@ -119,16 +127,21 @@ def repeats(record: ServerRecord, heartbeat: Heartbeat) -> bool:
     This looks at all fields but those of `MOVING`, which differ from heartbeat to heartbeat. Most
     heartbeats repeat the record.
     """
-    return _described(heartbeat) == _described(record)
+    return description(heartbeat) == description(record)
 
 
-def with_objects_of(record: ServerRecord, heartbeat: Heartbeat) -> Heartbeat:
+def repetition(
+    record: ServerRecord,
+    sequence: int | None,
+    timestamp: datetime | None,
+    uptime_seconds: float | None,
+) -> Heartbeat:
     """
-    Return a heartbeat that equals `heartbeat`, and describes its server by the record's objects.
+    Return a heartbeat that repeats a record (`repeats`), with these values of `MOVING`.
 
-    The heartbeat must repeat the record (`repeats`), and be of its server. Whoever decodes many
-    heartbeats before they are merged needs less memory so, because equal objects are not kept
-    twice: the processor's cache holds it, which takes a tenth of the time off a batch.
+    It describes its server by the record's objects. Whoever decodes many heartbeats before they are
+    merged needs less memory so, because equal objects are not kept twice: the processor's cache
+    holds it, which takes a tenth of the time off a batch.
     """
     draft: Any = _new(_Draft)
     draft.server_id = record.server_id
@@ -144,15 +157,15 @@ def with_objects_of(record: ServerRecord, heartbeat: Heartbeat) -> Heartbeat:
     draft.database_uuid = record.database_uuid
     draft.endpoint_url = record.endpoint_url
     draft.heartbeat_interval_seconds = record.heartbeat_interval_seconds
-    draft.sequence = heartbeat.sequence
+    draft.sequence = sequence
     draft.tools_digest = record.tools_digest
     draft.status = record.status
-    draft.timestamp = heartbeat.timestamp
-    draft.uptime_seconds = heartbeat.uptime_seconds
+    draft.timestamp = timestamp
+    draft.uptime_seconds = uptime_seconds
     draft.started_at = record.started_at
     draft.__class__ = Heartbeat
-    same: Heartbeat = draft
-    return same
+    repeated: Heartbeat = draft
+    return repeated
 
 
 class _Draft(Heartbeat):
@@ -192,7 +205,7 @@ def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> S
         new = draft_of(_UNKNOWN)
         new.server_id = message.server_id
         new.first_seen = new.last_seen = new.state_since = now
-        for name, value in zip(_DESCRIPTION, _described(message), strict=True):
+        for name, value in zip(_DESCRIPTION, description(message), strict=True):
             setattr(new, name, shared(name, value) if name in SHARED else value)
         return finished(new)
     if record.server_id != message.server_id:
@@ -214,4 +227,5 @@ MOVING = frozenset({"server_id", "sequence", "timestamp", "uptime_seconds"})
 """The fields of a heartbeat that do not describe its server."""
 
 _DESCRIPTION = [field.name for field in fields(Heartbeat) if field.name not in MOVING]
-_described = attrgetter(*_DESCRIPTION)
+description = attrgetter(*_DESCRIPTION)
+"""What a heartbeat or a record says of its server: the values of all fields but `MOVING`."""

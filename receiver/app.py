@@ -32,6 +32,7 @@ from receiver.service.alerts.outbox import Pace
 from receiver.service.alerts.watch import WatchTiming
 from receiver.service.background import running
 from receiver.service.clock import GivenClock, SharedClock
+from receiver.service.decoding import Known
 from receiver.service.feed import Feed, NewsSignal
 from receiver.service.fleet import Fleet
 from receiver.service.group_commit import Allowance, GroupCommit
@@ -192,7 +193,7 @@ async def _services(
         group_commit = GroupCommit(
             metrics.timed(partial(store.servers.apply, allowed=allowance)),
             limits,
-            known=store.servers.known,
+            known=Known(store.servers.known),
             allowance=allowance,
             max_waiting_bytes=tuning.max_waiting_bytes,
         )

@@ -21,7 +21,7 @@ from contract import FleetError
 from receiver.domain.errors import Overloaded, StoreUnavailable
 from receiver.domain.outcomes import Outcome
 from receiver.domain.rate_limits import RateLimits
-from receiver.service.decoding import Known, nothing_known
+from receiver.service.decoding import Known
 from receiver.service.ingest import MOST_MESSAGES, Apply, Body, QueueName, Submission, ingest
 
 __all__ = ["Allowance", "Done", "GroupCommit"]
@@ -106,7 +106,7 @@ class GroupCommit:
         apply: Merges messages in one transaction; blocks until it is committed. It may leave the
             last messages to the next transaction, so that those of other keys need not wait long.
         limits: The rate limits of keys.
-        known: Returns records whose values need not be checked again when heartbeats repeat them.
+        known: What heartbeats may repeat, so that it need not be decoded or checked again.
         allowance: The limit for the length of a transaction, which `apply` must respect. This
             object sets its `is_hurried`.
         max_waiting_bytes: How many bytes may wait to be written. When a further body exceeds this,
@@ -123,7 +123,7 @@ class GroupCommit:
         apply: Apply,
         limits: RateLimits,
         *,
-        known: Known = nothing_known,
+        known: Known | None = None,
         allowance: Allowance | None = None,
         max_waiting_bytes: int = 16 * _MIB,
         max_batch_bytes: int = 256 * _KIB,

@@ -17,7 +17,6 @@ from receiver.service.decoding import (
     Messages,
     decode,
     decode_batch,
-    nothing_known,
 )
 
 __all__ = ["MOST_MESSAGES", "Apply", "Body", "QueueName", "Submission", "ingest"]
@@ -122,7 +121,7 @@ class Body:
         else:
             self.error = error
 
-    def open(self, limits: "_Limits", known: Known) -> bool:
+    def open(self, limits: "_Limits", known: Known | None) -> bool:
         """
         Find out how many messages the body has, and whether the rate limit of its key allows them.
 
@@ -147,7 +146,7 @@ class Body:
             self._charge(self.key_id, self._count, limits)
         return True
 
-    def _messages(self, known: Known) -> Messages | None:
+    def _messages(self, known: Known | None) -> Messages | None:
         """Decode a single message, or go on with a batch; return None while that takes longer."""
         kind, body = self.submission.kind, self.submission.body
         if kind is not BodyKind.HEARTBEATS:
@@ -176,7 +175,7 @@ def ingest(  # noqa: PLR0913 - all but what it works with by name
     *,
     reading_seconds: float,
     most_messages: int = MOST_MESSAGES,
-    known: Known = nothing_known,
+    known: Known | None = None,
 ) -> int:
     """
     Decode messages of bodies, and let `apply` merge and commit them together.
@@ -188,7 +187,7 @@ def ingest(  # noqa: PLR0913 - all but what it works with by name
     second one of each, and so on. The messages that cannot be decoded within `reading_seconds`,
     those after the first `most_messages`, and those that `apply` leaves are for the next call.
 
-    `known` returns records whose values need not be checked again when heartbeats repeat them.
+    `known` is what heartbeats may repeat, so that it need not be decoded or checked again.
 
     Returns the `most_messages` for the next call: not many more than `apply` has merged, because
     `apply` looks up the servers of all messages that it gets. Raises the errors of `apply`; then
@@ -226,7 +225,7 @@ def ingest(  # noqa: PLR0913 - all but what it works with by name
 
 
 def _messages_of(
-    bodies: Iterable[Body], limits: "_Limits", known: Known
+    bodies: Iterable[Body], limits: "_Limits", known: Known | None
 ) -> Iterator[tuple[Body, _Message | None]]:
     """Take the messages of bodies, whose queues take turns; None stands as in `_of_queue`."""
     queues: dict[QueueName, list[Body]] = {}
@@ -237,7 +236,7 @@ def _messages_of(
 
 
 def _of_queue(
-    bodies: Iterable[Body], limits: "_Limits", known: Known
+    bodies: Iterable[Body], limits: "_Limits", known: Known | None
 ) -> Iterator[tuple[Body, _Message | None]]:
     """
     Take the messages of bodies in their order; None stands for work on a body that gave none.

@@ -242,6 +242,18 @@ class _Batch:
             for row in rows
             if (change := self._changes.get(row.server_id)) is not None
         ]
+        relabelled = self._write_described(dialect, connection, described)
+        events = [*self._events, *self._charged(relabelled.events), *self._rights.events]
+        write_events(dialect, connection, events)
+        after = self._after | relabelled.rows
+        return Committed(after, events, described={*self._changes, *relabelled.rows})
+
+    def _write_described(
+        self, dialect: Dialect, connection: Connection, described: Sequence[Change]
+    ) -> Committed:
+        """Write changes of descriptions; returns what `_related` does."""
+        if not described:  # as nearly always
+            return Committed({}, [])
         write_changes(dialect, connection, described)
         pairs = [(each.before, each.after) for each in described]
         changed = [
@@ -258,11 +270,7 @@ class _Batch:
             new=toolset_of(after for _, after in others),
             left=toolset_of(before for before, _ in others),
         )
-        relabelled = self._related(dialect, connection, pairs)
-        events = [*self._events, *self._charged(relabelled.events), *self._rights.events]
-        write_events(dialect, connection, events)
-        after = self._after | relabelled.rows
-        return Committed(after, events, described={*self._changes, *relabelled.rows})
+        return self._related(dialect, connection, pairs)
 
     def _related(
         self, dialect: Dialect, connection: Connection, pairs: Sequence[tuple[Row | None, Row]]

@@ -32,7 +32,7 @@ from contract import (
     tools_digest,
     unstructure,
 )
-from contract.merging import with_objects_of
+from contract.merging import repetition
 from strategies import (
     events,
     heartbeats,
@@ -258,12 +258,13 @@ def test_a_heartbeat_that_says_anything_else_does_not_repeat_the_record(
 
 
 @given(repeated_records())
-def test_a_heartbeat_made_of_the_objects_of_its_record_is_the_same_heartbeat(
+def test_repetition_of_a_record_is_the_heartbeat_that_repeats_it(
     pair: tuple[ServerRecord, Heartbeat],
 ) -> None:
     record, heartbeat = pair
 
-    same = with_objects_of(record, heartbeat)
+    moving = heartbeat.sequence, heartbeat.timestamp, heartbeat.uptime_seconds
+    same = repetition(record, *moving)
 
     assert (Heartbeat, heartbeat) == (type(same), same)
     for name in ["server_id", *DESCRIPTION]:

@@ -1,20 +1,19 @@
 """The fast JSON reader gives the same messages and errors as the reader of the contract."""
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from time import process_time
 from typing import Any, TypeVar
 
 import pytest
-from attrs import evolve, fields, has
+from attrs import evolve, fields
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from contract import (
     MOVING,
-    FleetError,
     Heartbeat,
     InvalidMessage,
     MalformedJSON,
@@ -25,8 +24,10 @@ from contract import (
     parse,
     structure,
 )
-from receiver.service.decoding import MAX_BATCH_BYTES, Items, Reader
-from receiver.service.json_items import cut, is_too_deep
+from reading import finished, message, outcome, typed
+from receiver.service.decoding import MAX_BATCH_BYTES, Known
+from receiver.service.decoding.json_items import cut, is_too_deep
+from receiver.service.decoding.reader import Items, Reader
 from strategies import (
     almost_valid,
     almost_values,
@@ -44,16 +45,6 @@ KINDS: list[Kind] = [Heartbeat, Registration]
 READERS: dict[Kind, Reader[Any]] = {kind: Reader(kind) for kind in KINDS}
 
 
-def finished(steps: Generator[None, None, T]) -> T:
-    """What a generator returns in the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-
 def read_list(kind: Kind, body: bytes, *, at_most: int, longest: int) -> Items[Any]:
     return finished(READERS[kind].read_list(body, at_most=at_most, longest=longest))
 
@@ -64,37 +55,6 @@ both_kinds = pytest.mark.parametrize("kind", KINDS)
 def assert_same_outcome(kind: Kind, body: bytes) -> None:
     expected = outcome(lambda: loads(body, kind))
     assert expected == outcome(lambda: message(READERS[kind].read(body))), body[:1000]
-
-
-def message(found: Any) -> Any:
-    """The message of a `Decoded`; raises what a reader found in place of a message."""
-    if isinstance(found, InvalidMessage):
-        raise found
-    decoded, _ = found
-    return decoded
-
-
-def outcome(make: Callable[[], object]) -> object:
-    """A comparable form of the object that `make` returns, or of its error."""
-    try:
-        made = make()
-    except InvalidMessage as error:
-        return InvalidMessage, error.problems
-    except FleetError as error:
-        return type(error), str(error)
-    return typed(made)
-
-
-def typed(value: Any) -> object:
-    """A value with the types of all its parts, since `1 == 1.0` would hide a wrong type."""
-    if has(type(value)):
-        parts = {field.name: getattr(value, field.name) for field in fields(type(value))}
-        return type(value), {name: typed(part) for name, part in parts.items()}
-    if isinstance(value, tuple):
-        return tuple, [typed(item) for item in value]
-    if isinstance(value, datetime):
-        return type(value), value.tzinfo, value.replace(tzinfo=None), value.fold
-    return type(value), repr(value)
 
 
 @both_kinds
@@ -111,7 +71,7 @@ WIRE_NAMES = [field.name for field in fields(Heartbeat)]
 def assert_known_record_changes_nothing(said: dict[str, Any], next_body: bytes) -> None:
     """Reading gives the same, whether the record that the message `said` left is known or not."""
     record = merge(None, structure(said, Heartbeat), received_at=NOON)
-    known = {record.server_id: record}.get
+    known = Known({record.server_id: record}.get)
     reader = READERS[Heartbeat]
     expected = outcome(lambda: loads(next_body, Heartbeat))
 
@@ -170,7 +130,7 @@ def test_names_of_tools_in_an_old_record_are_checked_again(names: tuple[str, ...
     record = evolve(now, capabilities=names)
 
     expected = outcome(lambda: loads(body, Heartbeat))
-    found = outcome(lambda: message(READERS[Heartbeat].read(body, {"a": record}.get)))
+    found = outcome(lambda: message(READERS[Heartbeat].read(body, Known({"a": record}.get))))
     assert expected == found
 
 
@@ -180,10 +140,10 @@ def test_what_a_known_record_says_is_not_checked_again(monkeypatch: pytest.Monke
     record = merge(None, expected, received_at=NOON)
     reader = Reader(Heartbeat)
 
-    monkeypatch.delattr("receiver.service.decoding.loads")
+    monkeypatch.delattr("receiver.service.decoding.reader.loads")
     monkeypatch.delattr(reader, "_check")
 
-    found, repeated = reader.read(body, {"a": record}.get)
+    found, repeated = reader.read(body, Known({"a": record}.get))
     assert typed(expected) == typed(found)
     assert record is repeated
 
@@ -194,7 +154,7 @@ def test_record_is_repeated_only_by_a_message_with_the_same_description(name: st
     without = {key: value for key, value in FULL_HEARTBEAT.items() if key != name}
     is_same = name in MOVING or name not in FULL_HEARTBEAT
 
-    _, repeated = READERS[Heartbeat].read(json.dumps(without).encode(), {"a": record}.get)
+    _, repeated = READERS[Heartbeat].read(json.dumps(without).encode(), Known({"a": record}.get))
     _, unknown = READERS[Heartbeat].read(json.dumps(FULL_HEARTBEAT).encode())
 
     assert (record if is_same else None, None) == (repeated, unknown)
@@ -328,7 +288,7 @@ def test_tools_are_read_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
     body = f'{{"server_id": "a", "tools": [{SEARCH}, {FULL}], "tools_digest": "0a"}}'.encode()
     expected = loads(body, Registration)
 
-    monkeypatch.delattr("receiver.service.decoding.loads")
+    monkeypatch.delattr("receiver.service.decoding.reader.loads")
 
     assert typed(expected) == typed(message(READERS[Registration].read(body)))
 

@@ -7,12 +7,9 @@ one of these two steps is decoded once more by `contract.loads`, whose errors sa
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from datetime import timezone
-from functools import lru_cache
-from typing import Any, Generic, Protocol, TypeVar, cast, get_args, get_origin
+from typing import Generic, Protocol, TypeVar, cast
 
 import msgspec
-from attrs import fields, has
 
 from contract import (
     MOVING,
@@ -26,19 +23,12 @@ from contract import (
     parse,
     repeats,
 )
-from contract.fields import (
-    BROKEN,
-    Distinct,
-    Moment,
-    Text,
-    ToolNames,
-    distinct_of,
-    present_type,
-    rule_of,
-)
-from contract.merging import with_objects_of
+from contract.fields import Moment, ToolNames, rule_of
+from contract.merging import repetition
 from receiver.domain.outcomes import BodyKind
-from receiver.service.json_items import cut, is_too_deep
+from receiver.service.decoding.checks import NOT_PLAIN, check_of_fields
+from receiver.service.decoding.json_items import cut, is_too_deep
+from receiver.service.decoding.known import Known
 
 __all__ = [
     "MAX_BATCH_BYTES",
@@ -47,12 +37,10 @@ __all__ = [
     "MAX_REGISTRATION_BYTES",
     "Found",
     "Items",
-    "Known",
     "Messages",
     "Reader",
     "decode",
     "decode_batch",
-    "nothing_known",
 ]
 
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -70,25 +58,6 @@ A message, and the record that the message `repeats`.
 None if no record of its server was at hand, or the message differs from that.
 """
 
-_SHORT = 64
-_NOT_PLAIN = (msgspec.MsgspecError, RecursionError, *BROKEN)
-Check = Callable[[Any], object]
-
-Known = Callable[[str], ServerRecord | None]
-"""
-A function that returns a record of the server with an id if one is at hand, even an old one.
-
-A heartbeat mostly repeats the record of its server. As the values of a record were checked when
-they came, they need not be checked again, but for the names of tools, of which older versions took
-more.
-"""
-
-
-def nothing_known(_: str) -> ServerRecord | None:
-    """No record is at hand, so that each field of each heartbeat is checked."""
-    return None
-
-
 Found = Decoded[Heartbeat | Registration] | InvalidMessage
 """A message of a body, or what is wrong with an item of a batch that is none."""
 
@@ -104,7 +73,7 @@ class Messages(Protocol):
 
 
 def decode(
-    kind: BodyKind, body: bytes, known: Known = nothing_known
+    kind: BodyKind, body: bytes, known: Known | None = None
 ) -> Decoded[Heartbeat | Registration]:
     """Decode a body that is one message of this kind. Raises MalformedJSON and InvalidMessage."""
     if kind is BodyKind.HEARTBEAT:
@@ -112,7 +81,7 @@ def decode(
     return _registrations.read(body)
 
 
-def decode_batch(body: bytes, known: Known = nothing_known) -> Generator[None, None, Messages]:
+def decode_batch(body: bytes, known: Known | None = None) -> Generator[None, None, Messages]:
     """
     Decode a list of heartbeats; an invalid item becomes an InvalidMessage.
 
@@ -138,10 +107,10 @@ class Reader(Generic[T]):
         self._kind = kind
         self._name = kind.__name__.lower()
         self._decode = msgspec.json.Decoder(kind).decode
-        self._check = _all_of(kind)
+        self._check = check_of_fields(kind)
         # Of two equal times, one may be written with another offset, and must be refused here; and
         # the names of tools in a record may be older than the limits of messages.
-        self._check_moving = _all_of(
+        self._check_moving = check_of_fields(
             kind,
             lambda name, type_: (
                 name in MOVING - {"server_id"}
@@ -150,17 +119,19 @@ class Reader(Generic[T]):
             ),
         )
 
-    def read(self, body: bytes, known: Known = nothing_known) -> Decoded[T]:
+    def read(self, body: bytes, known: Known | None = None) -> Decoded[T]:
         """Decode a single message. Raises MalformedJSON and InvalidMessage."""
+        if known is not None and (found := known.heartbeat(body)) is not None:
+            return cast("Decoded[T]", found)
         if not _may_hold_nul(body) and _is_utf8(body):
             try:
                 return self._quickly(body, known)
-            except _NOT_PLAIN:
+            except NOT_PLAIN:
                 pass
         return loads(body, self._kind), None
 
     def read_list(
-        self, body: bytes, *, at_most: int, longest: int, known: Known = nothing_known
+        self, body: bytes, *, at_most: int, longest: int, known: Known | None = None
     ) -> "Generator[None, None, Items[T]]":
         """
         Decode a list of messages; an item that is invalid or too long becomes an InvalidMessage.
@@ -174,7 +145,7 @@ class Reader(Generic[T]):
             body: A list in JSON.
             at_most: How many items the list may have.
             longest: How many bytes an item may have.
-            known: Returns records that heartbeats may repeat.
+            known: What heartbeats may repeat; None for nothing.
         """
         items, is_valid = yield from self._items(body)
         if len(items) > at_most:
@@ -196,7 +167,7 @@ class Reader(Generic[T]):
         if _is_utf8(body):
             try:
                 return _ITEMS(body), True
-            except _NOT_PLAIN:
+            except NOT_PLAIN:
                 pass
         items = yield from cut(body)
         if items is None or not (yield from _any_is_json(items)):
@@ -204,26 +175,32 @@ class Reader(Generic[T]):
             raise InvalidMessage([Problem("", f"expected a list of {self._name}s")])
         return items, False
 
-    def _quickly(self, body: bytes | msgspec.Raw, known: Known) -> Decoded[T]:
-        """Decode with msgspec. Raises an error of `_NOT_PLAIN` if the message may be invalid."""
+    def _quickly(self, body: bytes, known: Known | None) -> Decoded[T]:
+        """Decode with msgspec. Raises an error of `NOT_PLAIN` if the message may be invalid."""
         message = self._decode(body)
-        if isinstance(message, Heartbeat):
-            record = known(message.server_id)
+        if known is not None and isinstance(message, Heartbeat):
+            record = known.record(message.server_id)
             if record is not None and repeats(record, message):
                 self._check_moving(message)
-                return cast("T", with_objects_of(record, message)), record
+                known.remember(body, message, record)
+                same = repetition(
+                    record, message.sequence, message.timestamp, message.uptime_seconds
+                )
+                return cast("T", same), record
         self._check(message)
         return message, None
 
     def _message_or_error(
-        self, item: bytes | msgspec.Raw, known: Known, *, may_be_plain: bool
+        self, item: bytes | msgspec.Raw, known: Known | None, *, may_be_plain: bool
     ) -> Decoded[T] | InvalidMessage:
-        if may_be_plain:
-            try:
-                return self._quickly(item, known)
-            except _NOT_PLAIN:
-                pass
         text = bytes(item)
+        if may_be_plain:
+            if known is not None and (found := known.heartbeat(text)) is not None:
+                return cast("Decoded[T]", found)
+            try:
+                return self._quickly(text, known)
+            except NOT_PLAIN:
+                pass
         try:
             return loads(text, self._kind), None
         except InvalidMessage as error:
@@ -295,84 +272,6 @@ def _is_json(text: bytes) -> bool:
     except MalformedJSON:
         return is_too_deep(text)
     return True
-
-
-def _require_utc(moment: Any) -> None:
-    """Raise ValueError for a time without an offset, or with one that is not written as UTC."""
-    if moment.tzinfo is not timezone.utc:
-        raise ValueError(moment)
-
-
-def _check_of(kind: Any) -> Check | None:
-    """
-    A function that checks what msgspec does not check of a value of a type.
-
-    The function raises an error of `_NOT_PLAIN`. Returns None if nothing is left to be checked.
-    """
-    if (rule := rule_of(kind)) is not None:
-        if rule is rule_of(Text):
-            return None
-        return _require_utc if rule is rule_of(Moment) else rule.from_python
-    if (distinct := distinct_of(kind)) is not None:
-        check = _each_once(get_args(kind)[0], distinct)
-        return _known_names(check) if kind == ToolNames else check
-    if get_origin(kind) is tuple:
-        return _each(kind)
-    assert has(kind)
-    return _all_of(kind)
-
-
-def _each(kind: Any) -> Check:
-    check = _check_of(get_args(kind)[0])
-    assert check is not None  # in every list of a message, the items need a check
-
-    def check_each(values: Any) -> None:
-        for value in values:
-            check(value)
-
-    return check_each
-
-
-def _each_once(kind: Any, distinct: Distinct) -> Check:
-    """A check for the items of a list, which also raises ValueError if an item is there twice."""
-    check = _each(kind)
-
-    def check_items(values: Any) -> None:
-        check(values)
-        if len(distinct.keep(values)) < len(values):
-            raise ValueError(values)
-
-    return check_items
-
-
-def _known_names(check: Check) -> Check:
-    """
-    A check of a list of names that remembers the short lists which have passed `check`.
-
-    A fleet offers the same few lists of tools again and again: to find a list of seven names takes
-    0.1 µs, to check it 0.5. It is only short lists, and few, to bound the memory.
-    """
-    check_new = lru_cache(maxsize=256)(check)
-
-    def check_names(names: Any) -> None:
-        (check_new if len(names) <= _SHORT else check)(names)
-
-    return check_names
-
-
-def _all_of(kind: Any, is_checked: Callable[[str, Any], bool] = lambda *_: True) -> Check:
-    """A check of those fields of a class whose name and type satisfy `is_checked`."""
-    types = [(each.name, present_type(each.type)) for each in fields(kind)]
-    checks = [(name, _check_of(type_)) for name, type_ in types if is_checked(name, type_)]
-    relevant = [(name, check) for name, check in checks if check is not None]
-
-    def check_all(instance: Any) -> None:
-        for name, check in relevant:
-            value = getattr(instance, name)
-            if value is not None:
-                check(value)
-
-    return check_all
 
 
 _heartbeats = Reader(Heartbeat)

@@ -1,0 +1,198 @@
+"""
+Heartbeats whose bytes are those of the last ones of their servers, but for numbers and times.
+
+A server sends nearly the same bytes again and again: only `sequence`, `timestamp` and
+`uptime_seconds` change. So the other bytes of a heartbeat that repeats the record of its server are
+kept, with what they say. When they come again, only these three are decoded.
+
+That gives what decoding all of it would give. The bytes before a member decide where in the JSON it
+stands, so it stands there again; and when the bytes are kept, it is tried out that the values of
+these members there become those of the heartbeat, and that nothing else depends on them.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timezone
+from sys import getsizeof
+from typing import Any, NamedTuple
+
+import msgspec
+from attrs import evolve
+
+from contract import Heartbeat, ServerRecord
+from contract.fields import Moment, Ordinal, Seconds
+from contract.merging import description, repetition
+from receiver.service.decoding.checks import NOT_PLAIN, Check, check_of
+
+__all__ = ["Known"]
+
+
+class _Number(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The member of a heartbeat that counts the messages of its sender."""
+
+    sequence: int
+
+
+class _Times(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The members of a heartbeat that tell times."""
+
+    timestamp: datetime
+    uptime_seconds: float
+
+
+class _Words(NamedTuple):
+    """
+    What stands in a heartbeat beside the members that change; `head` is what it begins with.
+
+    Attributes:
+        between: The bytes between `sequence` and `timestamp`; empty without a `sequence`.
+        tail: The bytes after `uptime_seconds`.
+        server_id: The server that the bytes name.
+        description: What they say of it, as `contract.merging.description`.
+    """
+
+    between: bytes
+    tail: bytes
+    server_id: str
+    description: tuple[Any, ...]
+
+
+class Known:
+    """
+    What is known of servers before their heartbeats are decoded: their records, and bytes.
+
+    Not to be used by several threads at once.
+
+    Args:
+        record: Returns a record of the server with an id if one is at hand, even an old one. A
+            heartbeat mostly repeats the record of its server. As the values of a record were
+            checked when they came, they need not be checked again, but for the names of tools, of
+            which older versions took more.
+        max_bytes: About how many bytes of memory known bytes may take at most. Whenever those that
+            came again since the last such time take half of that, all others are dropped.
+    """
+
+    def __init__(
+        self, record: Callable[[str], ServerRecord | None], *, max_bytes: int = 64 * 2**20
+    ) -> None:
+        self.record = record
+        self._young: dict[bytes, _Words] = {}
+        self._old: dict[bytes, _Words] = {}
+        self._most_bytes = max_bytes // 2
+        self._bytes = 0
+        self._seen: set[int] = set()
+
+    def heartbeat(self, body: bytes) -> tuple[Heartbeat, ServerRecord] | None:
+        """
+        Decode a heartbeat whose bytes are known, and which repeats the record of its server.
+
+        Returns the heartbeat and the record. None if the bytes are not known, if the record says
+        something else now, or if the heartbeat may be invalid.
+        """
+        start = body.find(_SEQUENCE)
+        is_numbered = start >= 0
+        if not is_numbered:
+            start = body.rfind(_TIMESTAMP)
+        words = self._words(body[:start])
+        if words is None or not body.endswith(words.tail):
+            return None
+        between, tail, server_id, described = words
+        if is_numbered != bool(between):
+            return None
+        sequence = None
+        try:
+            if is_numbered:
+                end = body.find(between, start)
+                sequence = _number(b"{%b}" % body[start:end]).sequence
+                _check_ordinal(sequence)
+                start = end + len(between)
+            times = _times(b"{%b}" % body[start : -len(tail)])
+            _check_moment(times.timestamp)
+            _check_seconds(times.uptime_seconds)
+        except NOT_PLAIN:
+            return None
+        record = self.record(server_id)
+        if record is None or description(record) != described:
+            return None
+        return repetition(record, sequence, times.timestamp, times.uptime_seconds), record
+
+    def remember(self, body: bytes, heartbeat: Heartbeat, record: ServerRecord) -> None:
+        """
+        Keep the bytes of a heartbeat that repeats a record, from the second time that they come.
+
+        Does nothing if the members that change do not stand in the order in which the package
+        `client` writes them.
+        """
+        numbered = body.find(_SEQUENCE)
+        start = body.rfind(_TIMESTAMP) if numbered < 0 else numbered
+        found = (_TIMES_ALONE if numbered < 0 else _NUMBER_AND_TIMES).match(body, max(start, 0))
+        if found is None:
+            return
+        head, between, tail = body[:start], found["between"], body[found.end() :]
+        if self._is_new((head, between, tail)):
+            return
+        sample = [head, _SAMPLE_NUMBER + between if between else b"", _SAMPLE_TIMES, tail]
+        expected = evolve(
+            heartbeat, sequence=7 if between else None, timestamp=_SAMPLE_TIME, uptime_seconds=8.5
+        )
+        try:
+            is_understood = _decode(b"".join(sample)) == expected
+        except NOT_PLAIN:
+            is_understood = False
+        if is_understood:
+            self._keep(head, _Words(between, tail, record.server_id, description(record)))
+
+    def _words(self, head: bytes) -> _Words | None:
+        words = self._young.get(head)
+        if words is None:
+            words = self._old.pop(head, None)
+            if words is not None:
+                self._keep(head, words)
+        return words
+
+    def _keep(self, head: bytes, words: _Words) -> None:
+        if head not in self._young:
+            self._bytes += getsizeof(head) + len(words.between) + len(words.tail) + _OTHER_BYTES
+        self._young[head] = words
+        if self._bytes > self._most_bytes:
+            self._old, self._young, self._bytes = self._young, {}, 0
+
+    def _is_new(self, parts: tuple[bytes, ...]) -> bool:
+        """Whether these bytes come for the first time: most of those never come again."""
+        number = hash(parts)
+        if number in self._seen:
+            self._seen.discard(number)
+            return False
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen.add(number)
+        return True
+
+
+_MOST_SEEN = 100_000
+_OTHER_BYTES = 600
+"""About how many bytes Python takes for one `_Words` and its texts, besides those of the texts."""
+
+_SEQUENCE, _TIMESTAMP = b'"sequence"', b'"timestamp"'
+_TIMES_THERE = rb'"timestamp"\s*:\s*"[^"\\]*"\s*,\s*"uptime_seconds"\s*:\s*[-+.0-9eE]+'
+_TIMES_ALONE = re.compile(rb"(?P<between>)" + _TIMES_THERE)
+_NUMBER_AND_TIMES = re.compile(
+    rb'"sequence"\s*:\s*[0-9]+(?P<between>\s*,(?:.*,)?\s*)' + _TIMES_THERE, re.DOTALL
+)
+_SAMPLE_TIME = datetime(2001, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+_SAMPLE_NUMBER = b'"sequence":7'
+_SAMPLE_TIMES = b'"timestamp":"2001-02-03T04:05:06Z","uptime_seconds":8.5'
+
+_decode = msgspec.json.Decoder(Heartbeat).decode
+_number = msgspec.json.Decoder(_Number).decode
+_times = msgspec.json.Decoder(_Times).decode
+
+
+def _needed(check: Check | None) -> Check:
+    assert check is not None
+    return check
+
+
+_check_ordinal, _check_moment, _check_seconds = (
+    _needed(check_of(each)) for each in (Ordinal, Moment, Seconds)
+)

@@ -1,0 +1,254 @@
+"""Heartbeats whose bytes are known are read as the contract reads them, and faster."""
+
+import json
+from contextlib import suppress
+from datetime import datetime, timezone
+from itertools import product
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contract import FleetError, Heartbeat, MalformedJSON, ServerRecord, dumps, loads, merge, parse
+from reading import finished, message, outcome, typed
+from receiver.service.decoding import Known
+from receiver.service.decoding.reader import Reader
+from strategies import almost_values, heartbeats, share_of_examples
+
+READER = Reader(Heartbeat)
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+UNNUMBERED = {
+    "server_id": "acme_web-1",
+    "hostname": "web-1",
+    "ip_addresses": {"primary": "10.0.0.1", "all": ["10.0.0.1"]},
+    "port": 8768,
+    "capabilities": ["create", "search"],
+    "heartbeat_interval_seconds": 60.0,
+    "status": "healthy",
+    "timestamp": "2026-01-31T12:00:00Z",
+    "uptime_seconds": 5.5,
+}
+NUMBERED = {
+    **{name: UNNUMBERED[name] for name in list(UNNUMBERED)[:-3]},
+    "sequence": 41,
+    "tools_digest": "sha256:1",
+    **{name: UNNUMBERED[name] for name in list(UNNUMBERED)[-3:]},
+    "started_at": "2026-01-31T11:00:00Z",
+}
+
+
+class Fleet:
+    """A reader, and the records of the servers that it has read heartbeats of."""
+
+    def __init__(self, *, max_bytes: int = 2**20) -> None:
+        self.records: dict[str, ServerRecord] = {}
+        self.known = Known(self.records.get, max_bytes=max_bytes)
+
+    def hear(self, *bodies: bytes) -> None:
+        """Read and merge heartbeats, each as often as it takes to know its bytes."""
+        for body in bodies:
+            for _ in range(3):
+                with suppress(FleetError):  # some are invalid
+                    heartbeat, _ = READER.read(body, self.known)
+                    before = self.records.get(heartbeat.server_id)
+                    after = merge(before, heartbeat, received_at=NOON)
+                    self.records[heartbeat.server_id] = after
+
+    def assert_reads(self, body: bytes) -> None:
+        """Assert that a body is read as the contract reads it, alone and in a batch."""
+        expected = outcome(lambda: loads(body, Heartbeat))
+        assert expected == outcome(lambda: message(READER.read(body, self.known))), body
+        if is_json(body):  # other bytes may end the batch, or may be two items of it
+            items = READER.read_list(b"[%b]" % body, at_most=1, longest=65536, known=self.known)
+            assert expected == outcome(lambda: message(next(iter(finished(items))))), body
+
+
+def is_json(body: bytes) -> bool:
+    try:
+        parse(body)
+    except MalformedJSON:
+        return False
+    return True
+
+
+def json_of(*changed: dict[str, Any], spaces: bool = False) -> bytes:
+    said: dict[str, Any] = {}
+    for each in changed:
+        said |= each
+    return json.dumps(said, separators=None if spaces else (",", ":")).encode()
+
+
+@pytest.mark.parametrize("spaces", [False, True])
+@pytest.mark.parametrize("said", [NUMBERED, UNNUMBERED], ids=["numbered", "unnumbered"])
+def test_next_heartbeat_of_a_server_is_known(said: dict[str, Any], *, spaces: bool) -> None:
+    fleet = Fleet()
+    fleet.hear(json_of(said, spaces=spaces))
+    later = {"timestamp": "2026-01-31T12:01:00.25Z", "uptime_seconds": 65}
+    body = json_of(said, later, {"sequence": 42} if "sequence" in said else {}, spaces=spaces)
+
+    found = fleet.known.heartbeat(body)
+
+    assert found is not None
+    heartbeat, record = found
+    assert typed(loads(body, Heartbeat)) == typed(heartbeat)
+    assert record is fleet.records["acme_web-1"]
+    fleet.assert_reads(body)
+
+
+@given(first=heartbeats(), later=heartbeats())
+def test_heartbeat_of_the_client_is_known(first: Heartbeat, later: Heartbeat) -> None:
+    moving = ("sequence", "timestamp", "uptime_seconds")
+    full = evolve(first, **{name: getattr(later, name) for name in moving})
+    fleet = Fleet()
+    fleet.hear(dumps(first))
+
+    has_times = first.timestamp is not None and first.uptime_seconds is not None
+    is_like = all(
+        (getattr(first, each) is None) == (getattr(full, each) is None) for each in moving
+    )
+    if has_times and is_like and later.timestamp and later.uptime_seconds is not None:
+        assert fleet.known.heartbeat(dumps(full)) is not None
+    fleet.assert_reads(dumps(full))
+
+
+# What could be taken for members that change, or hide them. All are read after all others.
+PLAIN = json_of(NUMBERED)
+TIMES = b'"timestamp":"2026-01-31T12:00:00Z","uptime_seconds":5.5'
+TRAPS = [
+    PLAIN,
+    json_of(UNNUMBERED),
+    json_of(NUMBERED, {"timestamp": "2026-01-31T13:00:00+01:00"}),
+    json_of(NUMBERED, {"timestamp": "2026-01-31T12:00:00"}),
+    json_of(NUMBERED, {"timestamp": None}),
+    json_of(NUMBERED, {"uptime_seconds": None}),
+    json_of(NUMBERED, {"uptime_seconds": -1}),
+    json_of(NUMBERED, {"uptime_seconds": True}),
+    json_of(NUMBERED, {"uptime_seconds": 2**70}),
+    json_of(NUMBERED, {"sequence": 0}),
+    json_of(NUMBERED, {"sequence": 2**64}),
+    json_of(NUMBERED, {"sequence": 4.0}),
+    json_of(NUMBERED, {"sequence": "4"}),
+    json_of(NUMBERED, {"hostname": "web-2"}),
+    json_of(NUMBERED, {"hostname": '"sequence":7,"timestamp":"x"'}),
+    json_of(NUMBERED, {"more": {"sequence": 3, "timestamp": "x", "uptime_seconds": 3}}),
+    PLAIN[:-1],
+    PLAIN + b"}",
+    PLAIN + b" ",
+    b" " + PLAIN,
+    PLAIN.replace(TIMES, TIMES + b"," + TIMES.replace(b"5.5", b"6.5")),
+    PLAIN.replace(TIMES, TIMES + b',"sequence":9'),
+    PLAIN.replace(TIMES, TIMES + b',"hostname":"web-3"'),
+    PLAIN.replace(TIMES, b'"sequence":9,' + TIMES),
+    PLAIN.replace(TIMES, b'"uptime_seconds":9,' + TIMES),
+    PLAIN.replace(TIMES, b'"uptime_seconds":9,' + TIMES.partition(b",")[0]),
+    PLAIN.replace(TIMES, TIMES.partition(b",")[0]),
+    PLAIN.replace(TIMES, TIMES.partition(b",")[2]),
+    PLAIN.replace(TIMES, TIMES + b"},{" + TIMES),
+    PLAIN.replace(TIMES, TIMES.replace(b"Z", b"\xff")),
+    PLAIN.replace(TIMES, TIMES.replace(b"5.5", b"NaN")),
+    PLAIN.replace(TIMES, TIMES.replace(b"5.5", b"05.5")),
+    PLAIN.replace(b"healthy", b"\xff"),
+    PLAIN.replace(b"healthy", b"\\u0000"),
+    PLAIN.replace(b'"sequence":41', b'"sequence":41,"uptime_seconds":3'),
+    PLAIN.replace(b'"sequence":41', b'"sequence":41,"port":1'),
+    PLAIN.replace(b'"sequence":41', b'"sequence":[41]'),
+    PLAIN.replace(b'"sequence":41', b'"sequence":4,"timestamp":"2026-01-31T12:00:00Z"'),
+    PLAIN.replace(b'"sequence":41,', b""),
+    PLAIN.replace(b'"sequence":41', b'"sequence" : 41'),
+    PLAIN.replace(b'"sequence"', b'"sequ\\u0065nce"'),
+    PLAIN.replace(b'"sequence":41', b'"sequ\\u0065nce":40,"sequence":41'),
+    PLAIN.replace(b'"started_at"', b'"sequ\\u0065nce":40,"started_at"'),
+    PLAIN.replace(b'"started_at"', b'"uptime_s\\u0065conds":40,"started_at"'),
+    PLAIN.replace(b'"server_id"', b'"uptime_s\\u0065conds":40,"server_id"'),
+    PLAIN.replace(b'"tools_digest"', b'"uptime_s\\u0065conds":40,"tools_digest"'),
+]
+
+
+@pytest.mark.parametrize("learnt", range(len(TRAPS)))
+def test_heartbeat_is_read_as_the_contract_does_whatever_is_known(learnt: int) -> None:
+    fleet = Fleet()
+    fleet.hear(TRAPS[learnt])
+
+    for body in TRAPS:
+        fleet.assert_reads(body)
+
+
+def test_heartbeats_of_the_same_server_in_two_spellings_are_both_known() -> None:
+    fleet = Fleet()
+    spellings = [json_of(NUMBERED), json_of(NUMBERED, spaces=True)]
+    fleet.hear(*spellings)
+
+    assert all(fleet.known.heartbeat(body) for body in spellings)
+
+
+@settings(max_examples=share_of_examples(3))
+@given(data=st.data())
+def test_changed_bytes_are_read_as_the_contract_does(data: st.DataObject) -> None:
+    learnt = json_of(data.draw(st.sampled_from([NUMBERED, UNNUMBERED])))
+    fleet = Fleet()
+    fleet.hear(learnt)
+    assert fleet.known.heartbeat(learnt) is not None
+    names = data.draw(st.lists(st.sampled_from([*NUMBERED]), max_size=2))
+    said = json.loads(learnt) | {name: data.draw(almost_values(name)) for name in names}
+    body = json_of(said)
+    for _ in range(data.draw(st.integers(0, 2))):
+        start = data.draw(st.integers(0, len(body)))
+        end = data.draw(st.integers(start, min(len(body), start + 8)))
+        pieces = st.sampled_from(
+            [b"", b",", b'"', b"}", b"{", b"1", b"\\", b" ", body[start:end] * 2]
+        )
+        body = body[:start] + data.draw(pieces) + body[end:]
+
+    fleet.assert_reads(body)
+
+
+def test_record_that_says_something_else_now_is_not_repeated() -> None:
+    fleet = Fleet()
+    body = json_of(NUMBERED)
+    fleet.hear(body)
+    assert fleet.known.heartbeat(body) is not None
+    fleet.records["acme_web-1"] = evolve(fleet.records["acme_web-1"], version="2.0")
+
+    assert fleet.known.heartbeat(body) is None
+    _, repeated = READER.read(body, fleet.known)
+    assert repeated is None
+    fleet.records.clear()
+    assert fleet.known.heartbeat(body) is None
+
+
+def test_bytes_of_the_servers_that_sent_last_are_kept() -> None:
+    fleet = Fleet(max_bytes=20_000)
+    names = [f"s{n}" for n in range(40)]
+    bodies = {name: json_of(NUMBERED, {"server_id": name}) for name in names}
+    fleet.hear(*bodies.values())
+
+    assert not any(fleet.known.heartbeat(bodies[name]) for name in names[:20])
+    assert all(fleet.known.heartbeat(bodies[name]) for name in names[-5:])
+    fleet.hear(*(json_of(NUMBERED, {"server_id": f"t{n}"}) for n in range(8)))
+    assert fleet.known.heartbeat(bodies[names[-1]]) is not None, "it was asked for since"
+
+
+def test_bytes_that_come_only_once_are_not_kept() -> None:
+    fleet = Fleet()
+    body = json_of(NUMBERED, {"load": 0.1})
+    fleet.hear(body)
+
+    for load in range(50):
+        READER.read(json_of(NUMBERED, {"load": load}), fleet.known)
+
+    assert fleet.known.heartbeat(body) is not None
+    assert not any(fleet.known.heartbeat(json_of(NUMBERED, {"load": n})) for n in range(50))
+
+
+def test_few_numbers_of_bytes_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.service.decoding.known._MOST_SEEN", 2)
+    fleet = Fleet()
+    bodies = [json_of(NUMBERED, {"server_id": f"s{n}"}) for n in range(3)]
+    for body, _ in product(bodies, range(3)):
+        READER.read(body, fleet.known)
+        record = merge(None, loads(body, Heartbeat), received_at=NOON)
+        fleet.records[record.server_id] = record
+
+    assert all(fleet.known.heartbeat(body) for body in bodies)
