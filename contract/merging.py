@@ -51,7 +51,7 @@ def merge(
     now = to_utc(received_at)
     described = _before(record, heartbeat, now)
     # Most heartbeats repeat what the record says, and then one comparison is enough.
-    if not repeats(described, heartbeat):
+    if record is not None and not repeats(described, heartbeat):
         described = _with_description(described, heartbeat)
     return merge_repeated(described, heartbeat, received_at=now)
 
