@@ -2,18 +2,21 @@
 Heartbeats whose bytes are those of the last ones of their servers, but for numbers and times.
 
 A server sends nearly the same bytes again and again: only `sequence`, `timestamp` and
-`uptime_seconds` change. So the other bytes of a heartbeat that repeats the record of its server are
-kept, with what they say. When they come again, only these three are decoded.
+`uptime_seconds` change. So it is kept what the other bytes of a heartbeat say that repeats the
+record of its server. When they come again, only these three are decoded.
 
 That gives what decoding all of it would give. The bytes before a member decide where in the JSON it
 stands, so it stands there again; and when the bytes are kept, it is tried out that the values of
 these members there become those of the heartbeat, and that nothing else depends on them.
+
+What a heartbeat begins with is kept as its hash, which takes a third of the memory. Python's hash
+has 64 bits and a secret key: that other bytes have the same is less likely than that the memory
+errs, and nobody can make such bytes.
 """
 
 import re
 from collections.abc import Callable
 from datetime import datetime, timezone
-from sys import getsizeof
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,13 +45,13 @@ class _Times(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 class _Words(NamedTuple):
     """
-    What stands in a heartbeat beside the members that change; `head` is what it begins with.
+    What stands in a heartbeat after its beginning, beside the members that change.
 
     Attributes:
         between: The bytes between `sequence` and `timestamp`; empty without a `sequence`.
         tail: The bytes after `uptime_seconds`.
-        server_id: The server that the bytes name.
-        description: What they say of it, as `contract.merging.description`.
+        server_id: The server that the whole heartbeat is of.
+        description: What it says of it, as `contract.merging.description`.
     """
 
     between: bytes
@@ -68,18 +71,16 @@ class Known:
             heartbeat mostly repeats the record of its server. As the values of a record were
             checked when they came, they need not be checked again, but for the names of tools, of
             which older versions took more.
-        max_bytes: About how many bytes of memory known bytes may take at most. Whenever those that
-            came again since the last such time take half of that, all others are dropped.
+        most: Of how many heartbeats the bytes are known at most; each takes some 400 bytes of
+            memory. When there are more, all are dropped.
     """
 
     def __init__(
-        self, record: Callable[[str], ServerRecord | None], *, max_bytes: int = 64 * 2**20
+        self, record: Callable[[str], ServerRecord | None], *, most: int = 200_000
     ) -> None:
         self.record = record
-        self._young: dict[bytes, _Words] = {}
-        self._old: dict[bytes, _Words] = {}
-        self._most_bytes = max_bytes // 2
-        self._bytes = 0
+        self._words: dict[int, _Words] = {}
+        self._most = most
         self._seen: set[int] = set()
 
     def heartbeat(self, body: bytes) -> tuple[Heartbeat, ServerRecord] | None:
@@ -93,7 +94,7 @@ class Known:
         is_numbered = start >= 0
         if not is_numbered:
             start = body.rfind(_TIMESTAMP)
-        words = self._words(body[:start])
+        words = self._words.get(hash(body[:start]))
         if words is None or not body.endswith(words.tail):
             return None
         between, tail, server_id, described = words
@@ -140,22 +141,10 @@ class Known:
         except NOT_PLAIN:
             is_understood = False
         if is_understood:
-            self._keep(head, _Words(between, tail, record.server_id, description(record)))
-
-    def _words(self, head: bytes) -> _Words | None:
-        words = self._young.get(head)
-        if words is None:
-            words = self._old.pop(head, None)
-            if words is not None:
-                self._keep(head, words)
-        return words
-
-    def _keep(self, head: bytes, words: _Words) -> None:
-        if head not in self._young:
-            self._bytes += getsizeof(head) + len(words.between) + len(words.tail) + _OTHER_BYTES
-        self._young[head] = words
-        if self._bytes > self._most_bytes:
-            self._old, self._young, self._bytes = self._young, {}, 0
+            if len(self._words) >= self._most:
+                self._words.clear()
+            words = _Words(between, tail, record.server_id, description(record))
+            self._words[hash(head)] = words
 
     def _is_new(self, parts: tuple[bytes, ...]) -> bool:
         """Whether these bytes come for the first time: most of those never come again."""
@@ -163,15 +152,11 @@ class Known:
         if number in self._seen:
             self._seen.discard(number)
             return False
-        if len(self._seen) >= _MOST_SEEN:
+        if len(self._seen) >= self._most:
             self._seen.clear()
         self._seen.add(number)
         return True
 
-
-_MOST_SEEN = 100_000
-_OTHER_BYTES = 600
-"""About how many bytes Python takes for one `_Words` and its texts, besides those of the texts."""
 
 _SEQUENCE, _TIMESTAMP = b'"sequence"', b'"timestamp"'
 _TIMES_THERE = rb'"timestamp"\s*:\s*"[^"\\]*"\s*,\s*"uptime_seconds"\s*:\s*[-+.0-9eE]+'

@@ -3,7 +3,6 @@
 import json
 from contextlib import suppress
 from datetime import datetime, timezone
-from itertools import product
 from typing import Any
 
 import pytest
@@ -42,14 +41,14 @@ NUMBERED = {
 class Fleet:
     """A reader, and the records of the servers that it has read heartbeats of."""
 
-    def __init__(self, *, max_bytes: int = 2**20) -> None:
+    def __init__(self, *, most: int = 1000) -> None:
         self.records: dict[str, ServerRecord] = {}
-        self.known = Known(self.records.get, max_bytes=max_bytes)
+        self.known = Known(self.records.get, most=most)
 
-    def hear(self, *bodies: bytes) -> None:
-        """Read and merge heartbeats, each as often as it takes to know its bytes."""
+    def hear(self, *bodies: bytes, times: int = 3) -> None:
+        """Read and merge heartbeats, each so often; after three times its bytes are known."""
         for body in bodies:
-            for _ in range(3):
+            for _ in range(times):
                 with suppress(FleetError):  # some are invalid
                     heartbeat, _ = READER.read(body, self.known)
                     before = self.records.get(heartbeat.server_id)
@@ -218,16 +217,12 @@ def test_record_that_says_something_else_now_is_not_repeated() -> None:
     assert fleet.known.heartbeat(body) is None
 
 
-def test_bytes_of_the_servers_that_sent_last_are_kept() -> None:
-    fleet = Fleet(max_bytes=20_000)
-    names = [f"s{n}" for n in range(40)]
-    bodies = {name: json_of(NUMBERED, {"server_id": name}) for name in names}
-    fleet.hear(*bodies.values())
+def test_few_heartbeats_are_known_at_once() -> None:
+    fleet = Fleet(most=4)
+    bodies = [json_of(NUMBERED, {"server_id": f"s{n}"}) for n in range(6)]
+    fleet.hear(*bodies)
 
-    assert not any(fleet.known.heartbeat(bodies[name]) for name in names[:20])
-    assert all(fleet.known.heartbeat(bodies[name]) for name in names[-5:])
-    fleet.hear(*(json_of(NUMBERED, {"server_id": f"t{n}"}) for n in range(8)))
-    assert fleet.known.heartbeat(bodies[names[-1]]) is not None, "it was asked for since"
+    assert [False] * 4 + [True] * 2 == [fleet.known.heartbeat(body) is not None for body in bodies]
 
 
 def test_bytes_that_come_only_once_are_not_kept() -> None:
@@ -242,13 +237,10 @@ def test_bytes_that_come_only_once_are_not_kept() -> None:
     assert not any(fleet.known.heartbeat(json_of(NUMBERED, {"load": n})) for n in range(50))
 
 
-def test_few_numbers_of_bytes_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.service.decoding.known._MOST_SEEN", 2)
-    fleet = Fleet()
+def test_bytes_of_few_heartbeats_that_came_once_are_noted() -> None:
+    fleet = Fleet(most=2)
     bodies = [json_of(NUMBERED, {"server_id": f"s{n}"}) for n in range(3)]
-    for body, _ in product(bodies, range(3)):
-        READER.read(body, fleet.known)
-        record = merge(None, loads(body, Heartbeat), received_at=NOON)
-        fleet.records[record.server_id] = record
+    fleet.hear(*bodies, times=2)
+    fleet.hear(*reversed(bodies), times=1)
 
-    assert all(fleet.known.heartbeat(body) for body in bodies)
+    assert [False, False, True] == [fleet.known.heartbeat(body) is not None for body in bodies]
