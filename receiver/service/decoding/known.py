@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import msgspec
 from attrs import evolve
 
-from contract import Heartbeat, ServerRecord
+from contract import Heartbeat, InvalidMessage, ServerRecord
 from contract.fields import Moment, Ordinal, Seconds
 from contract.merging import description, repetition
 from receiver.service.decoding.checks import NOT_PLAIN, Check, check_of
@@ -52,12 +52,39 @@ class _Words(NamedTuple):
         tail: The bytes after `uptime_seconds`.
         server_id: The server that the whole heartbeat is of.
         description: What it says of it, as `contract.merging.description`.
+        size: About how many bytes of memory all of that takes at most.
     """
 
     between: bytes
     tail: bytes
     server_id: str
     description: tuple[Any, ...]
+    size: int
+
+
+class _Sample(NamedTuple):
+    """Values of the members that change, to try out whether they are those of a heartbeat."""
+
+    sequence: int
+    timestamp: datetime
+    uptime_seconds: float
+
+    def fits(self, heartbeat: Heartbeat, head: bytes, between: bytes, tail: bytes) -> bool:
+        """
+        Whether a heartbeat with these bytes, and these values between them, has these values.
+
+        In all else it must equal `heartbeat`. Raises InvalidMessage, or an error of `NOT_PLAIN`.
+        """
+        sequence, at, uptime = self
+        number = b'"sequence":%d' % sequence + between if between else b""
+        times = b'"timestamp":"%b","uptime_seconds":%f' % (at.isoformat().encode(), uptime)
+        expected = evolve(
+            heartbeat,
+            sequence=sequence if between else None,
+            timestamp=at,
+            uptime_seconds=uptime,
+        )
+        return _decode(b"".join((head, number, times, tail))) == expected
 
 
 class Known:
@@ -71,16 +98,18 @@ class Known:
             heartbeat mostly repeats the record of its server. As the values of a record were
             checked when they came, they need not be checked again, but for the names of tools, of
             which older versions took more.
-        most: Of how many heartbeats the bytes are known at most; each takes some 400 bytes of
-            memory. When there are more, all are dropped.
+        max_bytes: About how many bytes of memory the known heartbeats may take at most; half of it,
+            as long as their texts are those of cached records, too. If they would take more, all
+            are dropped.
     """
 
     def __init__(
-        self, record: Callable[[str], ServerRecord | None], *, most: int = 200_000
+        self, record: Callable[[str], ServerRecord | None], *, max_bytes: int = 128 * 2**20
     ) -> None:
         self.record = record
         self._words: dict[int, _Words] = {}
-        self._most = most
+        self._bytes = 0
+        self._max_bytes = max_bytes
         self._seen: set[int] = set()
 
     def heartbeat(self, body: bytes) -> tuple[Heartbeat, ServerRecord] | None:
@@ -97,13 +126,13 @@ class Known:
         words = self._words.get(hash(body[:start]))
         if words is None or not body.endswith(words.tail):
             return None
-        between, tail, server_id, described = words
+        between, tail, server_id, described, _ = words
         if is_numbered != bool(between):
             return None
         sequence = None
         try:
             if is_numbered:
-                end = body.find(between, start)
+                end = body.index(between, start)
                 sequence = _number(b"{%b}" % body[start:end]).sequence
                 _check_ordinal(sequence)
                 start = end + len(between)
@@ -126,35 +155,39 @@ class Known:
         """
         numbered = body.find(_SEQUENCE)
         start = body.rfind(_TIMESTAMP) if numbered < 0 else numbered
+        head = body[:start]
+        if self._is_new(hash(head)):
+            return
         found = (_TIMES_ALONE if numbered < 0 else _NUMBER_AND_TIMES).match(body, max(start, 0))
         if found is None:
             return
-        head, between, tail = body[:start], found["between"], body[found.end() :]
-        if self._is_new((head, between, tail)):
-            return
-        sample = [head, _SAMPLE_NUMBER + between if between else b"", _SAMPLE_TIMES, tail]
-        expected = evolve(
-            heartbeat, sequence=7 if between else None, timestamp=_SAMPLE_TIME, uptime_seconds=8.5
-        )
+        between, tail = found["between"], body[found.end() :]
         try:
-            is_understood = _decode(b"".join(sample)) == expected
-        except NOT_PLAIN:
-            is_understood = False
+            is_understood = all(each.fits(heartbeat, head, between, tail) for each in _SAMPLES)
+        except (*NOT_PLAIN, InvalidMessage):
+            return
         if is_understood:
-            if len(self._words) >= self._most:
-                self._words.clear()
-            words = _Words(between, tail, record.server_id, description(record))
-            self._words[hash(head)] = words
+            size = len(body) + _OTHER_BYTES
+            self._keep(
+                hash(head), _Words(between, tail, record.server_id, description(record), size)
+            )
 
-    def _is_new(self, parts: tuple[bytes, ...]) -> bool:
-        """Whether these bytes come for the first time: most of those never come again."""
-        number = hash(parts)
-        if number in self._seen:
-            self._seen.discard(number)
+    def _keep(self, head: int, words: _Words) -> None:
+        known = self._words.get(head)
+        self._bytes += words.size - (known.size if known else 0)
+        if self._bytes > self._max_bytes:
+            self._words.clear()
+            self._bytes = words.size
+        self._words[head] = words
+
+    def _is_new(self, head: int) -> bool:
+        """Whether a heartbeat with this hash comes for the first time: most never come again."""
+        if head in self._seen:
+            self._seen.discard(head)
             return False
-        if len(self._seen) >= self._most:
+        if len(self._seen) >= self._max_bytes // _OTHER_BYTES:
             self._seen.clear()
-        self._seen.add(number)
+        self._seen.add(head)
         return True
 
 
@@ -164,9 +197,14 @@ _TIMES_ALONE = re.compile(rb"(?P<between>)" + _TIMES_THERE)
 _NUMBER_AND_TIMES = re.compile(
     rb'"sequence"\s*:\s*[0-9]+(?P<between>\s*,(?:.*,)?\s*)' + _TIMES_THERE, re.DOTALL
 )
-_SAMPLE_TIME = datetime(2001, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
-_SAMPLE_NUMBER = b'"sequence":7'
-_SAMPLE_TIMES = b'"timestamp":"2001-02-03T04:05:06Z","uptime_seconds":8.5'
+_OTHER_BYTES = 400
+"""About how many bytes Python takes for one `_Words`, besides those of its texts."""
+
+_SAMPLES = (
+    _Sample(7, datetime(2001, 2, 3, tzinfo=timezone.utc), 8.5),
+    _Sample(9, datetime(2002, 3, 4, tzinfo=timezone.utc), 0.25),
+)
+"""Two without a common value, as a heartbeat may say one of them at another place, too."""
 
 _decode = msgspec.json.Decoder(Heartbeat).decode
 _number = msgspec.json.Decoder(_Number).decode

@@ -41,9 +41,9 @@ NUMBERED = {
 class Fleet:
     """A reader, and the records of the servers that it has read heartbeats of."""
 
-    def __init__(self, *, most: int = 1000) -> None:
+    def __init__(self, *, max_bytes: int = 2**20) -> None:
         self.records: dict[str, ServerRecord] = {}
-        self.known = Known(self.records.get, most=most)
+        self.known = Known(self.records.get, max_bytes=max_bytes)
 
     def hear(self, *bodies: bytes, times: int = 3) -> None:
         """Read and merge heartbeats, each so often; after three times its bytes are known."""
@@ -115,6 +115,8 @@ def test_heartbeat_of_the_client_is_known(first: Heartbeat, later: Heartbeat) ->
 # What could be taken for members that change, or hide them. All are read after all others.
 PLAIN = json_of(NUMBERED)
 TIMES = b'"timestamp":"2026-01-31T12:00:00Z","uptime_seconds":5.5'
+ESCAPED = json_of(UNNUMBERED).replace(b'"timestamp"', b'"sequence":41,"timestamp"')
+ESCAPED = ESCAPED.replace(b'"server_id"', b'"sequ\\u0065nce":40,"server_id"')
 TRAPS = [
     PLAIN,
     json_of(UNNUMBERED),
@@ -150,6 +152,18 @@ TRAPS = [
     PLAIN.replace(TIMES, TIMES.replace(b"5.5", b"05.5")),
     PLAIN.replace(b"healthy", b"\xff"),
     PLAIN.replace(b"healthy", b"\\u0000"),
+    ESCAPED,
+    ESCAPED.replace(b'"sequence":41,', b""),
+    # The last of two members with one name counts; these have values that the samples have, too.
+    PLAIN.replace(b'"sequence":41', b'"sequence":41,"sequence":7'),
+    PLAIN.replace(b'"sequence":41', b'"sequence":43,"sequence":7'),
+    PLAIN.replace(b'"sequence":41', b'"sequence":43,"sequence":9'),
+    PLAIN.replace(TIMES, TIMES + b',"t\\u0069mestamp":"2001-02-03T00:00:00Z"'),
+    PLAIN.replace(TIMES, TIMES + b',"\\u0075ptime_seconds":8.5'),
+    PLAIN.replace(TIMES, TIMES.replace(b"5.5", b"6.5") + b',"\\u0075ptime_seconds":8.5'),
+    PLAIN.replace(b'"started_at"', b'"x\\"sequence":2,"started_at"'),
+    PLAIN.replace(b'"server_id"', b'"x\\"sequence":2,"server_id"'),
+    PLAIN.replace(b'"server_id"', b'"x\\"sequence":7,"server_id"').replace(b":41", b":7"),
     PLAIN.replace(b'"sequence":41', b'"sequence":41,"uptime_seconds":3'),
     PLAIN.replace(b'"sequence":41', b'"sequence":41,"port":1'),
     PLAIN.replace(b'"sequence":41', b'"sequence":[41]'),
@@ -167,10 +181,9 @@ TRAPS = [
 
 @pytest.mark.parametrize("learnt", range(len(TRAPS)))
 def test_heartbeat_is_read_as_the_contract_does_whatever_is_known(learnt: int) -> None:
-    fleet = Fleet()
-    fleet.hear(TRAPS[learnt])
-
     for body in TRAPS:
+        fleet = Fleet()
+        fleet.hear(TRAPS[learnt])
         fleet.assert_reads(body)
 
 
@@ -217,30 +230,62 @@ def test_record_that_says_something_else_now_is_not_repeated() -> None:
     assert fleet.known.heartbeat(body) is None
 
 
+def with_length(number: int, length: int) -> bytes:
+    """A heartbeat of one of many servers, with so many bytes."""
+    said = NUMBERED | {"server_id": f"s{number}"}
+    return json_of(said, {"more": "x" * (length - len(json_of(said, {"more": ""})))})
+
+
 def test_few_heartbeats_are_known_at_once() -> None:
-    fleet = Fleet(most=4)
-    bodies = [json_of(NUMBERED, {"server_id": f"s{n}"}) for n in range(6)]
+    fleet = Fleet(max_bytes=10_000)
+    bodies = [with_length(number, 1600) for number in range(8)]
     fleet.hear(*bodies)
 
-    assert [False] * 4 + [True] * 2 == [fleet.known.heartbeat(body) is not None for body in bodies]
+    assert [False] * 5 + [True] * 3 == [fleet.known.heartbeat(body) is not None for body in bodies]
+
+
+def test_bytes_that_take_the_place_of_others_count_for_what_they_are_longer() -> None:
+    fleet = Fleet(max_bytes=10_000)
+    fleet.hear(with_length(1, 1600))
+    for length in range(4000, 4600, 10):
+        fleet.hear(with_length(2, length))
+
+    assert fleet.known.heartbeat(with_length(1, 1600)) is not None
+    fleet.hear(with_length(2, 8000))
+    assert fleet.known.heartbeat(with_length(1, 1600)) is None
 
 
 def test_bytes_that_come_only_once_are_not_kept() -> None:
     fleet = Fleet()
-    body = json_of(NUMBERED, {"load": 0.1})
+    body = json_of({"load": 0.1}, NUMBERED)
     fleet.hear(body)
 
     for load in range(50):
-        READER.read(json_of(NUMBERED, {"load": load}), fleet.known)
+        READER.read(json_of({"load": load}, NUMBERED), fleet.known)
 
     assert fleet.known.heartbeat(body) is not None
-    assert not any(fleet.known.heartbeat(json_of(NUMBERED, {"load": n})) for n in range(50))
+    assert not any(fleet.known.heartbeat(json_of({"load": n}, NUMBERED)) for n in range(50))
 
 
 def test_bytes_of_few_heartbeats_that_came_once_are_noted() -> None:
-    fleet = Fleet(most=2)
+    fleet = Fleet(max_bytes=900)
     bodies = [json_of(NUMBERED, {"server_id": f"s{n}"}) for n in range(3)]
     fleet.hear(*bodies, times=2)
     fleet.hear(*reversed(bodies), times=1)
 
     assert [False, False, True] == [fleet.known.heartbeat(body) is not None for body in bodies]
+
+
+def test_value_that_todays_rules_refuse_is_never_known() -> None:
+    fleet = Fleet()
+    body = json_of(NUMBERED)
+    fleet.hear(body, times=1)
+    old = fleet.records["acme_web-1"]
+    port: Any = 70_000
+    object.__setattr__(old, "port", port)
+    refused = json_of(NUMBERED, {"port": port})
+    for _ in range(4):
+        heartbeat, repeated = READER.read(refused, fleet.known)
+        assert (port, old) == (heartbeat.port, repeated)
+
+    assert fleet.known.heartbeat(refused) is None
