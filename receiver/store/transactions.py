@@ -125,8 +125,12 @@ class Transactions:
         """
         A context in which all reads of this thread are one transaction, and see one moment.
 
-        Ten reads need one connection then, and one beginning and end of a transaction.
+        Ten reads need one connection then, and one beginning and end of a transaction. Within such
+        a context, another one is a part of it.
         """
+        if getattr(self._shared, "connection", None) is not None:
+            yield
+            return
         with self.read() as connection:
             self._shared.connection = connection
             try:

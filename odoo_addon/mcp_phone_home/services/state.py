@@ -92,7 +92,12 @@ def own_transaction(registry):
     except BaseException:
         registry.reset_changes()
         raise
-    registry.signal_changes()
+    try:
+        registry.signal_changes()
+    except psycopg2.Error as error:  # not raised, as the work is done and must not be done again
+        _logger.warning(
+            "Other processes of this server do not know of a change yet: %s", _one_line(error)
+        )
 
 
 def committed(registry, work):

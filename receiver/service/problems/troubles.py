@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from contract import EventKind
 from receiver.domain.alerts.reach import Telling
+from receiver.domain.errors import StoreUnavailable
 from receiver.domain.grouping.problems import Troubled
 from receiver.store import SqlStore
 
@@ -107,24 +108,30 @@ class Troubles:
         self._elapsed = elapsed
         self._known: Mapping[str, Troubled] = {}
         self._last: Found | None = None
-        self._read_at = float("-inf")
+        self._begun_at = float("-inf")
         self._turn = Lock()
 
     def find(self) -> Found:
         """
         What is wrong now, or was up to 2.5 seconds ago. Blocks, and raises StoreUnavailable.
 
-        Within `SqlStore.at_one_moment` it is what was wrong at that moment, or somewhat earlier.
+        Within `SqlStore.at_one_moment` that is what is wrong at about that moment.
         """
         asked_at = self._elapsed()
-        with self._turn:
-            age = self._elapsed() - self._read_at
-            is_fresh = self._read_at > asked_at or age < _SECONDS_EACH * len(self._known)
-            if self._last is None or not is_fresh:
-                begun_at = self._elapsed()
+        # Whoever waits for a turn has a connection: who waits for one must not keep others waiting.
+        with self._store.at_one_moment(), self._turn:
+            if not (self._begun_at > asked_at or self._is_fresh()):
+                self._begun_at = self._elapsed()
+                self._last = None
                 self._last = self._read()
-                self._read_at = begun_at
+            if self._last is None:
+                raise StoreUnavailable("the database did not answer a moment ago")
             return self._last
+
+    def _is_fresh(self) -> bool:
+        """Whether what was read last may be used again."""
+        age = self._elapsed() - self._begun_at
+        return self._last is not None and age < _SECONDS_EACH * len(self._known)
 
     def _read(self) -> Found:
         now = self._clock()

@@ -62,7 +62,10 @@ class Sqlite:
 
     def create_engine(self, url: URL) -> Engine:
         engine = create_engine(
-            url.set(query={}), connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True
+            url.set(query={}),
+            connect_args={"timeout": LOCK_SECONDS},
+            hide_parameters=True,
+            pool_timeout=LOCK_SECONDS,
         )
 
         @event.listens_for(engine, "do_connect")

@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from receiver.domain.errors import StoreUnavailable
 from receiver.service.problems.troubles import Troubles
 from receiver.store import SqlStore
+from servers import PATIENCE_SECONDS
 from watched import Watched, at_once
 
 
@@ -72,13 +73,13 @@ def test_those_who_wait_for_a_read_share_the_next_one(fleet: Watched) -> None:
 
     def wait() -> datetime:
         began.set()
-        assert goes_on.wait(10)
+        assert goes_on.wait(PATIENCE_SECONDS)
         return fleet.clock()
 
     troubles = troubles_of(fleet, count().__next__, clock=wait)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(troubles.find)
-        assert began.wait(10)
+        assert began.wait(PATIENCE_SECONDS)
         others = [pool.submit(troubles.find) for _ in range(2)]
         sleep(0.1)
         goes_on.set()
@@ -111,6 +112,51 @@ def test_problems_and_list_of_a_page_are_of_one_moment(fleet: Watched) -> None:
         assert ["s0"] == fleet.ids()
         at_once(lambda: fleet.beat("s0"))
         assert ["s0"] == [each.record.server_id for each in troubles.find().servers]
+    assert [] == troubles.find().servers
+    fleet.store.close()
+
+
+def test_pages_that_have_connections_and_others_that_need_one_do_not_wait_for_each_other(
+    fleet: Watched,
+) -> None:
+    """There are fewer connections than threads, as when many people open pages in an outage."""
+    troubles = troubles_of(fleet)
+
+    def open_page() -> None:
+        with fleet.store.at_one_moment():
+            fleet.ids()
+            troubles.find()
+
+    with ThreadPoolExecutor(40) as pool:
+        jobs = [pool.submit(open_page if n % 4 else troubles.find) for n in range(400)]
+        for job in jobs:
+            job.result(timeout=PATIENCE_SECONDS)
+    fleet.store.close()
+
+
+def test_those_who_wait_for_a_read_that_fails_share_its_failure(fleet: Watched) -> None:
+    began, goes_on = Event(), Event()
+    reads = count(1)
+
+    def wait() -> datetime:
+        began.set()
+        assert goes_on.wait(PATIENCE_SECONDS)
+        if next(reads) <= 2:
+            raise StoreUnavailable("gone for lunch")
+        return fleet.clock()
+
+    troubles = troubles_of(fleet, count().__next__, clock=wait)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(troubles.find)
+        assert began.wait(PATIENCE_SECONDS)
+        others = [pool.submit(troubles.find) for _ in range(3)]
+        sleep(0.1)
+        goes_on.set()
+        for each in (first, *others):
+            with pytest.raises(StoreUnavailable):
+                each.result(timeout=PATIENCE_SECONDS)
+
+    assert 3 == next(reads), "the three that waited read once for all"
     assert [] == troubles.find().servers
     fleet.store.close()
 
