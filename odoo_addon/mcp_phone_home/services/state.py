@@ -92,12 +92,20 @@ def own_transaction(registry):
     except BaseException:
         registry.reset_changes()
         raise
-    try:
-        registry.signal_changes()
-    except psycopg2.Error as error:  # not raised, as the work is done and must not be done again
-        _logger.warning(
-            "Other processes of this server do not know of a change yet: %s", _one_line(error)
-        )
+    _tell_other_processes(registry)
+
+
+def _tell_other_processes(registry):
+    """Let the other processes of this server drop what they have cached; never raises."""
+    # Odoo closes connections now and then. The work itself is done, and must not be done again.
+    for _ in range(2):
+        try:
+            registry.signal_changes()
+        except psycopg2.Error as error:
+            failure = error
+        else:
+            return
+    _logger.warning("Other processes do not know of a change: %s", _one_line(failure))
 
 
 def committed(registry, work):

@@ -53,6 +53,7 @@ class _Words(NamedTuple):
         server_id: The server that the whole heartbeat is of.
         description: What it says of it, as `contract.merging.description`.
         size: About how many bytes of memory all of that takes at most.
+        patience: How often other bytes must come after the same beginning until these are kept.
     """
 
     between: bytes
@@ -60,6 +61,20 @@ class _Words(NamedTuple):
     server_id: str
     description: tuple[Any, ...]
     size: int
+    patience: int
+
+
+class _Waiting(NamedTuple):
+    """
+    A beginning of heartbeats of which the rest is not kept, since it may not come again.
+
+    Attributes:
+        left: How many heartbeats must come with it until the rest is kept.
+        patience: How many those were at first.
+    """
+
+    left: int
+    patience: int
 
 
 class _Sample(NamedTuple):
@@ -98,19 +113,19 @@ class Known:
             heartbeat mostly repeats the record of its server. As the values of a record were
             checked when they came, they need not be checked again, but for the names of tools, of
             which older versions took more.
-        max_bytes: About how many bytes of memory the known heartbeats may take at most; half of it,
-            as long as their texts are those of cached records, too. If they would take more, all
-            are dropped.
+        max_bytes: About how many bytes of memory all of that may take at most; it is half of it, as
+            long as the texts are those of cached records, too. Then no further bytes are kept, and
+            some time later all are dropped.
     """
 
     def __init__(
         self, record: Callable[[str], ServerRecord | None], *, max_bytes: int = 128 * 2**20
     ) -> None:
         self.record = record
-        self._words: dict[int, _Words] = {}
+        self._words: dict[int, _Words | _Waiting] = {}
         self._bytes = 0
         self._max_bytes = max_bytes
-        self._seen: set[int] = set()
+        self._refused = 0
 
     def heartbeat(self, body: bytes) -> tuple[Heartbeat, ServerRecord] | None:
         """
@@ -124,9 +139,9 @@ class Known:
         if not is_numbered:
             start = body.rfind(_TIMESTAMP)
         words = self._words.get(hash(body[:start]))
-        if words is None or not body.endswith(words.tail):
+        if not isinstance(words, _Words) or not body.endswith(words.tail):
             return None
-        between, tail, server_id, described, _ = words
+        between, tail, server_id, described, _, _ = words
         if is_numbered != bool(between):
             return None
         sequence = None
@@ -148,7 +163,7 @@ class Known:
 
     def remember(self, body: bytes, heartbeat: Heartbeat, record: ServerRecord) -> None:
         """
-        Keep the bytes of a heartbeat that repeats a record, from the second time that they come.
+        Keep the bytes of a heartbeat that repeats a record, after some that begin like it.
 
         Does nothing if the members that change do not stand in the order in which the package
         `client` writes them.
@@ -156,40 +171,79 @@ class Known:
         numbered = body.find(_SEQUENCE)
         start = body.rfind(_TIMESTAMP) if numbered < 0 else numbered
         head = body[:start]
-        if self._is_new(hash(head)):
+        place = hash(head)
+        patience = self._patience_of(place)
+        if patience is None:
             return
         found = (_TIMES_ALONE if numbered < 0 else _NUMBER_AND_TIMES).match(body, max(start, 0))
-        if found is None:
+        if found is None or not _is_understood(body, head, found, heartbeat):
+            self._keep(place, _Waiting(_MOST_PATIENCE, patience))
             return
-        between, tail = found["between"], body[found.end() :]
-        try:
-            is_understood = all(each.fits(heartbeat, head, between, tail) for each in _SAMPLES)
-        except (*NOT_PLAIN, InvalidMessage):
-            return
-        if is_understood:
-            size = len(body) + _OTHER_BYTES
-            self._keep(
-                hash(head), _Words(between, tail, record.server_id, description(record), size)
-            )
+        size = len(body) + _OTHER_BYTES + _NAME_BYTES * len(heartbeat.capabilities or ())
+        words = _Words(
+            found["between"],
+            body[found.end() :],
+            record.server_id,
+            description(record),
+            size,
+            patience,
+        )
+        self._keep(place, words)
 
-    def _keep(self, head: int, words: _Words) -> None:
-        known = self._words.get(head)
-        self._bytes += words.size - (known.size if known else 0)
-        if self._bytes > self._max_bytes:
+    def _patience_of(self, place: int) -> int | None:
+        """
+        The `patience` of bytes whose beginning came often enough; None if it did not.
+
+        To keep bytes takes three times as long as to decode a heartbeat. So it is done when their
+        server has sent some; and after bytes that were kept and did not come again, when it has
+        sent four times as many, as it may tell more that always changes.
+        """
+        known = self._words.get(place)
+        if isinstance(known, _Waiting) and known.left <= 1:
+            return known.patience
+        if known is None:
+            waiting = _Waiting(_FIRST_PATIENCE, _FIRST_PATIENCE)
+        elif isinstance(known, _Waiting):
+            waiting = _Waiting(known.left - 1, known.patience)
+        else:
+            patience = min(4 * known.patience, _MOST_PATIENCE)
+            waiting = _Waiting(patience, patience)
+        self._keep(place, waiting)
+        return None
+
+    def _keep(self, place: int, words: _Words | _Waiting) -> None:
+        grown = self._bytes + _size(words) - _size(self._words.get(place))
+        if grown <= self._max_bytes:
+            self._words[place] = words
+            self._bytes = grown
+            return
+        self._refused += 1
+        if self._refused > _REFUSALS * len(self._words):  # many of those may come no more
             self._words.clear()
-            self._bytes = words.size
-        self._words[head] = words
+            self._bytes = self._refused = 0
 
-    def _is_new(self, head: int) -> bool:
-        """Whether a heartbeat with this hash comes for the first time: most never come again."""
-        if head in self._seen:
-            self._seen.discard(head)
-            return False
-        if len(self._seen) >= self._max_bytes // _OTHER_BYTES:
-            self._seen.clear()
-        self._seen.add(head)
-        return True
 
+def _is_understood(body: bytes, head: bytes, found: re.Match[bytes], heartbeat: Heartbeat) -> bool:
+    """Whether the members that change are where a pattern has found them in a heartbeat."""
+    between, tail = found["between"], body[found.end() :]
+    try:
+        return all(each.fits(heartbeat, head, between, tail) for each in _SAMPLES)
+    except (*NOT_PLAIN, InvalidMessage):
+        return False
+
+
+def _size(words: _Words | _Waiting | None) -> int:
+    if words is None:
+        return 0
+    return words.size if isinstance(words, _Words) else _WAITING_BYTES
+
+
+_FIRST_PATIENCE, _MOST_PATIENCE = 4, 256
+_REFUSALS = 10
+_OTHER_BYTES, _WAITING_BYTES = 400, 200
+"""About how many bytes Python takes for one `_Words` without its texts, and for one `_Waiting`."""
+_NAME_BYTES = 64
+"""About how many bytes Python takes for the name of a tool, besides its characters."""
 
 _SEQUENCE, _TIMESTAMP = b'"sequence"', b'"timestamp"'
 _TIMES_THERE = rb'"timestamp"\s*:\s*"[^"\\]*"\s*,\s*"uptime_seconds"\s*:\s*[-+.0-9eE]+'
@@ -197,9 +251,6 @@ _TIMES_ALONE = re.compile(rb"(?P<between>)" + _TIMES_THERE)
 _NUMBER_AND_TIMES = re.compile(
     rb'"sequence"\s*:\s*[0-9]+(?P<between>\s*,(?:.*,)?\s*)' + _TIMES_THERE, re.DOTALL
 )
-_OTHER_BYTES = 400
-"""About how many bytes Python takes for one `_Words`, besides those of its texts."""
-
 _SAMPLES = (
     _Sample(7, datetime(2001, 2, 3, tzinfo=timezone.utc), 8.5),
     _Sample(9, datetime(2002, 3, 4, tzinfo=timezone.utc), 0.25),

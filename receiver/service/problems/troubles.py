@@ -118,11 +118,14 @@ class Troubles:
         Within `SqlStore.at_one_moment` that is what is wrong at about that moment.
         """
         asked_at = self._elapsed()
+        last = self._last
+        if last is not None and self._is_fresh():
+            return last
         # Whoever waits for a turn has a connection: who waits for one must not keep others waiting.
         with self._store.at_one_moment(), self._turn:
             if not (self._begun_at > asked_at or self._is_fresh()):
+                self._last = None  # first, as others look at it without their turn
                 self._begun_at = self._elapsed()
-                self._last = None
                 self._last = self._read()
             if self._last is None:
                 raise StoreUnavailable("the database did not answer a moment ago")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contract import FleetError, Heartbeat, MalformedJSON, ServerRecord, dumps, loads, merge, parse
 from reading import finished, message, outcome, typed
-from receiver.service.decoding import Known
+from receiver.service.decoding import Known, known
 from receiver.service.decoding.reader import Reader
 from strategies import almost_values, heartbeats, share_of_examples
 
@@ -45,8 +45,8 @@ class Fleet:
         self.records: dict[str, ServerRecord] = {}
         self.known = Known(self.records.get, max_bytes=max_bytes)
 
-    def hear(self, *bodies: bytes, times: int = 3) -> None:
-        """Read and merge heartbeats, each so often; after three times its bytes are known."""
+    def hear(self, *bodies: bytes, times: int = 6) -> None:
+        """Read and merge heartbeats, each so often; after six times its bytes are known."""
         for body in bodies:
             for _ in range(times):
                 with suppress(FleetError):  # some are invalid
@@ -240,19 +240,56 @@ def test_few_heartbeats_are_known_at_once() -> None:
     fleet = Fleet(max_bytes=10_000)
     bodies = [with_length(number, 1600) for number in range(8)]
     fleet.hear(*bodies)
+    known = [fleet.known.heartbeat(body) is not None for body in bodies]
 
-    assert [False] * 5 + [True] * 3 == [fleet.known.heartbeat(body) is not None for body in bodies]
+    assert [True] * 4 + [False] * 4 == known
+    fleet.hear(bodies[7], times=100)
+    assert fleet.known.heartbeat(bodies[7]) is not None, "all that was kept was dropped"
+    assert fleet.known.heartbeat(bodies[0]) is None
 
 
-def test_bytes_that_take_the_place_of_others_count_for_what_they_are_longer() -> None:
-    fleet = Fleet(max_bytes=10_000)
-    fleet.hear(with_length(1, 1600))
-    for length in range(4000, 4600, 10):
-        fleet.hear(with_length(2, length))
+def test_names_of_tools_count_for_what_they_take_in_memory() -> None:
+    fleet = Fleet(max_bytes=100_000)
+    names = [f"tool{number}" for number in range(900)]
+    bodies = [json_of(NUMBERED, {"server_id": f"s{n}", "capabilities": names}) for n in range(3)]
+    fleet.hear(*bodies)
 
-    assert fleet.known.heartbeat(with_length(1, 1600)) is not None
-    fleet.hear(with_length(2, 8000))
-    assert fleet.known.heartbeat(with_length(1, 1600)) is None
+    assert [True, False, False] == [fleet.known.heartbeat(each) is not None for each in bodies]
+
+
+def test_bytes_after_the_times_that_change_now_and_then_are_known_again() -> None:
+    fleet = Fleet()
+    fleet.hear(with_length(1, 1000))
+    for length, times in ((1100, 17), (1200, 65), (1300, 257), (1400, 257)):
+        fleet.hear(with_length(1, length), times=times - 1)
+        assert fleet.known.heartbeat(with_length(1, length)) is None
+        fleet.hear(with_length(1, length), times=1)
+        assert fleet.known.heartbeat(with_length(1, length)) is not None
+
+
+HIDDEN = PLAIN.replace(b'"started_at"', b'"sequ\\u0065nce":40,"started_at"')
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [[json_of(NUMBERED, {"load": load}) for load in range(1000)], [HIDDEN] * 1000],
+    ids=["always another tail", "another number counts"],
+)
+def test_bytes_that_cannot_be_known_are_hardly_looked_at(
+    monkeypatch: pytest.MonkeyPatch, bodies: list[bytes]
+) -> None:
+    looked = 0
+    is_understood = known._is_understood  # noqa: SLF001 - it takes most of the time
+
+    def look(*arguments: Any) -> bool:
+        nonlocal looked
+        looked += 1
+        return is_understood(*arguments)
+
+    monkeypatch.setattr(known, "_is_understood", look)
+    Fleet().hear(*bodies, times=1)
+
+    assert 1 <= looked < 10
 
 
 def test_bytes_that_come_only_once_are_not_kept() -> None:
@@ -265,15 +302,6 @@ def test_bytes_that_come_only_once_are_not_kept() -> None:
 
     assert fleet.known.heartbeat(body) is not None
     assert not any(fleet.known.heartbeat(json_of({"load": n}, NUMBERED)) for n in range(50))
-
-
-def test_bytes_of_few_heartbeats_that_came_once_are_noted() -> None:
-    fleet = Fleet(max_bytes=900)
-    bodies = [json_of(NUMBERED, {"server_id": f"s{n}"}) for n in range(3)]
-    fleet.hear(*bodies, times=2)
-    fleet.hear(*reversed(bodies), times=1)
-
-    assert [False, False, True] == [fleet.known.heartbeat(body) is not None for body in bodies]
 
 
 def test_value_that_todays_rules_refuse_is_never_known() -> None:
