@@ -6,6 +6,8 @@ import time
 from datetime import datetime, timedelta, timezone
 from unittest.mock import patch
 
+import psycopg2
+
 from odoo import fields
 from odoo.tests.common import release_test_lock
 
@@ -19,6 +21,7 @@ from odoo.addons.mcp_phone_home.services.state import (
     REGISTERED_SECONDS,
     SETTLED_SECONDS,
     claim_registration,
+    committed,
     is_claimed,
     next_sequence,
     own_transaction,
@@ -338,6 +341,17 @@ class TestClaims(LifecycleCase):
 
         first, again = (claim(self.env.registry, "a") for _ in range(2))
         self.assertEqual((True, False), (first, again))
+
+    def test_work_is_done_once_though_other_processes_cannot_be_told(self):
+        for failures, told in ((1, ()), (2, ("cannot connect",))):
+            done = []
+            outcomes = [psycopg2.OperationalError("cannot connect")] * failures + [None]
+            with (
+                patch.object(self.env.registry, "signal_changes", side_effect=outcomes),
+                self.assert_one_warning(*told) if told else self.assertNoLogs(LOGGER, "WARNING"),
+            ):
+                committed(self.env.registry, lambda env, done=done: done.append(env))
+            self.assertEqual(1, len(done))
 
     def test_failed_own_transaction_is_rolled_back(self):
         with self.assertRaises(RuntimeError), own_transaction(self.env.registry) as env:
