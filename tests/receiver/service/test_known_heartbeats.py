@@ -312,7 +312,7 @@ def test_value_that_todays_rules_refuse_is_never_known() -> None:
     port: Any = 70_000
     object.__setattr__(old, "port", port)
     refused = json_of(NUMBERED, {"port": port})
-    for _ in range(4):
+    for _ in range(8):
         heartbeat, repeated = READER.read(refused, fleet.known)
         assert (port, old) == (heartbeat.port, repeated)
 
