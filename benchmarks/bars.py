@@ -85,8 +85,8 @@ def _of_throughput(throughput: Sequence[Throughput]) -> Iterator[Bar]:
 
 def _of_greed(greedy: Sequence[Greed]) -> Iterator[Bar]:
     if greedy:
-        waits = max(each.p50_ms for each in greedy)
-        yield _at_most(LONGEST_MS, waits, "beside a greedy key: p50, ms, the worst")
+        waits = max(each.longest_ms for each in greedy)
+        yield _at_most(LONGEST_MS, waits, "beside a greedy key: the longest wait, ms")
         on_disk = max(each.on_disk for each in greedy)
         yield _at_most(MOST_ON_DISK, on_disk, "a greedy key: bytes on disk, sent = 1, the worst")
 

@@ -2,16 +2,16 @@
 Heartbeats whose bytes are those of the last ones of their servers, but for numbers and times.
 
 A server sends nearly the same bytes again and again: only `sequence`, `timestamp` and
-`uptime_seconds` change. So it is kept what the other bytes of a heartbeat say that repeats the
-record of its server. When they come again, only these three are decoded.
+`uptime_seconds` change. So what the other bytes of a heartbeat say is kept, if it is what the
+record of its server says. When these bytes come again, only the three members are decoded.
 
 That gives what decoding all of it would give. The bytes before a member decide where in the JSON it
 stands, so it stands there again; and when the bytes are kept, it is tried out that the values of
 these members there become those of the heartbeat, and that nothing else depends on them.
 
 What a heartbeat begins with is kept as its hash, which takes a third of the memory. Python's hash
-has 64 bits and a secret key: that other bytes have the same is less likely than that the memory
-errs, and nobody can make such bytes.
+has 64 bits and a key that is random in each process (unless PYTHONHASHSEED sets it): that other
+bytes have the same hash is less likely than that the memory errs, and nobody can make such bytes.
 """
 
 import re
@@ -163,9 +163,9 @@ class Known:
 
     def remember(self, body: bytes, heartbeat: Heartbeat, record: ServerRecord) -> None:
         """
-        Keep the bytes of a heartbeat that repeats a record, after some that begin like it.
+        Keep the bytes of a heartbeat that repeats a record, if some came that begin like it.
 
-        Does nothing if the members that change do not stand in the order in which the package
+        They are not kept if the members that change do not stand in the order in which the package
         `client` writes them.
         """
         numbered = body.find(_SEQUENCE)

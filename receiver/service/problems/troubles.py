@@ -121,7 +121,8 @@ class Troubles:
         last = self._last
         if last is not None and self._is_fresh():
             return last
-        # Whoever waits for a turn has a connection: who waits for one must not keep others waiting.
+        # First a connection, then the turn: whoever has the turn must not wait for a connection,
+        # as all connections may be held by threads that wait for the turn.
         with self._store.at_one_moment(), self._turn:
             if not (self._begun_at > asked_at or self._is_fresh()):
                 self._last = None  # first, as others look at it without their turn

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from anyio import to_thread
 from attrs import evolve, frozen
 from starlette.requests import Request
 from starlette.responses import Response
@@ -67,6 +68,9 @@ async def server_page(request: Request) -> Response:
     silenced = await silenced_now(found)
     alarms, channel_names = await found.calls.read(_alarms, found.store, server_id)
     search = request.query_params.get("tools", "")[:_LONGEST_SEARCH]
+    described = await _described(fleet, server_id)
+    # In a thread, since a thousand tools take several milliseconds.
+    offered = await to_thread.run_sync(offers, record.capabilities or (), described, search)
 
     return await answer_from_thread(
         request,
@@ -74,7 +78,7 @@ async def server_page(request: Request) -> Response:
         server=server,
         shares=shares(history, fleet.now()),
         history=history,
-        offers=offers(record.capabilities or (), await _described(fleet, server_id), search),
+        offers=offered,
         facts=wording.facts(record),
         timeline=events,
         superseded=wording.superseded(server_id, [each.event for each in events]),

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
 from itertools import count
@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 
 from receiver.domain.errors import StoreUnavailable
-from receiver.service.problems.troubles import Troubles
+from receiver.service.problems.troubles import Found, Troubles
 from receiver.store import SqlStore
 from servers import PATIENCE_SECONDS
 from watched import Watched, at_once
@@ -36,6 +36,30 @@ def troubles_of(
         expired_keys=nobody,
         elapsed=elapsed,
     )
+
+
+class Stopped:
+    """A clock of which the first to ask waits, and with that reads nothing, until it goes on."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.asked, self.goes_on = Event(), Event()
+
+    def __call__(self) -> datetime:
+        self.asked.set()
+        assert self.goes_on.wait(PATIENCE_SECONDS)
+        return self._clock()
+
+
+def found_at_once(troubles: Troubles, clock: Stopped, *, number: int) -> list[Future[Found]]:
+    """What so many find, all but the first of them while that one reads."""
+    with ThreadPoolExecutor(number) as pool:
+        first = pool.submit(troubles.find)
+        assert clock.asked.wait(PATIENCE_SECONDS)
+        others = [pool.submit(troubles.find) for _ in range(number - 1)]
+        sleep(0.1)
+        clock.goes_on.set()
+    return [first, *others]
 
 
 @pytest.fixture
@@ -69,21 +93,10 @@ def test_value_computed_from_problems_is_computed_once_per_key(fleet: Watched) -
 
 
 def test_those_who_wait_for_a_read_share_the_next_one(fleet: Watched) -> None:
-    began, goes_on = Event(), Event()
-
-    def wait() -> datetime:
-        began.set()
-        assert goes_on.wait(PATIENCE_SECONDS)
-        return fleet.clock()
-
-    troubles = troubles_of(fleet, count().__next__, clock=wait)
-    with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(troubles.find)
-        assert began.wait(PATIENCE_SECONDS)
-        others = [pool.submit(troubles.find) for _ in range(2)]
-        sleep(0.1)
-        goes_on.set()
-        one, other = (each.result() for each in others)
+    clock = Stopped(fleet.clock)
+    troubles = troubles_of(fleet, count().__next__, clock=clock)
+    first, *others = found_at_once(troubles, clock, number=3)
+    one, other = (each.result() for each in others)
 
     assert one is other
     assert first.result() is not one
@@ -135,26 +148,18 @@ def test_pages_that_have_connections_and_others_that_need_one_do_not_wait_for_ea
 
 
 def test_those_who_wait_for_a_read_that_fails_share_its_failure(fleet: Watched) -> None:
-    began, goes_on = Event(), Event()
     reads = count(1)
 
-    def wait() -> datetime:
-        began.set()
-        assert goes_on.wait(PATIENCE_SECONDS)
+    def fail_twice() -> datetime:
         if next(reads) <= 2:
             raise StoreUnavailable("gone for lunch")
         return fleet.clock()
 
-    troubles = troubles_of(fleet, count().__next__, clock=wait)
-    with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(troubles.find)
-        assert began.wait(PATIENCE_SECONDS)
-        others = [pool.submit(troubles.find) for _ in range(3)]
-        sleep(0.1)
-        goes_on.set()
-        for each in (first, *others):
-            with pytest.raises(StoreUnavailable):
-                each.result(timeout=PATIENCE_SECONDS)
+    clock = Stopped(fail_twice)
+    troubles = troubles_of(fleet, count().__next__, clock=clock)
+    for each in found_at_once(troubles, clock, number=4):
+        with pytest.raises(StoreUnavailable):
+            each.result()
 
     assert 3 == next(reads), "the three that waited read once for all"
     assert [] == troubles.find().servers

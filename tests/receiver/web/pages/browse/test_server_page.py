@@ -1,9 +1,11 @@
 """The page of a server: what it says first, how it is reached, what it offers, and its size."""
 
+import asyncio
 import html
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import httpx
 import pytest
@@ -41,6 +43,23 @@ def test_server_page_shows_every_known_field(receiver: httpx.Client) -> None:
         assert f">{value}<" in page
     assert "Not reported: " in page
     assert "\N{EN DASH}" not in page
+
+
+def test_tools_are_sorted_and_fitted_outside_of_the_event_loop(
+    receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand of them take several milliseconds, in which no other request would go on."""
+    loops = []
+
+    def look(*given: Any) -> Offers:
+        loops.append(asyncio._get_running_loop())  # noqa: SLF001 - the public one raises if None
+        return offers(*given)
+
+    monkeypatch.setattr("receiver.web.pages.browse.server.offers", look)
+    receiver.post("/register", json=messages.registration())
+
+    assert "res_partner_search" in receiver.get("/server/acme_web-1").text
+    assert [None] == loops
 
 
 def test_server_page_begins_with_the_state_and_since_when_it_holds(
